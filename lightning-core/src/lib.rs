@@ -1,0 +1,10 @@
+//! The runtime of Lightning: train LLM agents with algorithms of your own.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod clock;
+pub mod ids;
+pub mod semconv;
+pub mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod types;

@@ -1,0 +1,63 @@
+//! The span names and attribute keys with a meaning, as `agentlightning==0.3.0` has them.
+
+/// A note on an event or a part of a rollout: rewards, tags.
+pub const ANNOTATION: &str = "agentlightning.annotation";
+/// A message or a line of a log.
+pub const MESSAGE: &str = "agentlightning.message";
+/// An object that the agent wants kept.
+pub const OBJECT: &str = "agentlightning.object";
+/// An exception that the agent met.
+pub const EXCEPTION: &str = "agentlightning.exception";
+/// A function or a block of code.
+pub const OPERATION: &str = "agentlightning.operation";
+/// A reward (written by v0.2; rewards are found on any span by their attributes).
+pub const REWARD: &str = "agentlightning.reward";
+/// A node that an adapter made up, such as the root of a trace that has several.
+pub const VIRTUAL: &str = "agentlightning.virtual";
+
+/// The rollout of a span, in OTLP.
+pub const ROLLOUT_ID: &str = "agentlightning.rollout_id";
+/// The attempt of a span, in OTLP.
+pub const ATTEMPT_ID: &str = "agentlightning.attempt_id";
+/// The sequence id of a span, in OTLP.
+pub const SPAN_SEQUENCE_ID: &str = "agentlightning.span_sequence_id";
+/// The tracer that made a span.
+pub const TRACER_NAME: &str = "agentlightning.tracer.name";
+
+/// The prefix of a reward's dimensions: `{prefix}.{index}.name` and `{prefix}.{index}.value`. Index 0 is the primary
+/// one.
+pub const REWARD_PREFIX: &str = "agentlightning.reward";
+/// The name of a reward that has one dimension.
+pub const PRIMARY_REWARD: &str = "primary";
+/// The prefix of tags: `{prefix}.{index}`.
+pub const TAG_PREFIX: &str = "agentlightning.tag";
+/// The prefix of links to other spans: `{prefix}.{index}.key_match` and `{prefix}.{index}.value_match`.
+pub const LINK_PREFIX: &str = "agentlightning.link";
+/// In a link: the attribute to be compared; `trace_id` and `span_id` stand for the ids themselves.
+pub const LINK_KEY_MATCH: &str = "key_match";
+/// In a link: the value that the attribute must have.
+pub const LINK_VALUE_MATCH: &str = "value_match";
+
+/// The text of a message span.
+pub const MESSAGE_BODY: &str = "agentlightning.message.body";
+/// The type of an object.
+pub const OBJECT_TYPE: &str = "agentlightning.object.type";
+/// The object, where it is a scalar.
+pub const OBJECT_LITERAL: &str = "agentlightning.object.literal";
+/// The object as JSON text.
+pub const OBJECT_JSON: &str = "agentlightning.object.json";
+/// What an operation is called.
+pub const OPERATION_NAME: &str = "agentlightning.operation.name";
+/// The prefix of an operation's inputs.
+pub const OPERATION_INPUT: &str = "agentlightning.operation.input";
+/// The prefix of an operation's outputs; the key itself where the output is a scalar.
+pub const OPERATION_OUTPUT: &str = "agentlightning.operation.output";
+
+/// OpenTelemetry: the type of an exception.
+pub const EXCEPTION_TYPE: &str = "exception.type";
+/// OpenTelemetry: what an exception says.
+pub const EXCEPTION_MESSAGE: &str = "exception.message";
+/// OpenTelemetry: where an exception arose.
+pub const EXCEPTION_STACKTRACE: &str = "exception.stacktrace";
+/// OpenTelemetry: whether an exception left the span.
+pub const EXCEPTION_ESCAPED: &str = "exception.escaped";

@@ -1,0 +1,320 @@
+//! The [`Store`] trait and the records that only it speaks of.
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, AttemptRef, Command, Request, SpanOutcome, StoreError};
+use crate::types::{
+    Attempt, AttemptId, AttemptPatch, AttemptQuery, AttemptStatus, AttemptedRollout, JsonObject,
+    NamedResources, NewRollout, Page, ResourcesId, ResourcesQuery, ResourcesUpdate, Rollout, RolloutId,
+    RolloutPatch, RolloutQuery, RolloutSnapshot, RolloutStatus, Span, SpanQuery, Worker, WorkerId,
+    WorkerQuery,
+};
+
+/// What a verb of a store returns.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// What a store is able to do, under the names of `agentlightning==0.3.0` and two of our own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Capabilities {
+    /// It may be used from several threads.
+    pub thread_safe: bool,
+    /// It may be used from several tasks at once.
+    pub async_safe: bool,
+    /// All users of this handle share one copy of the data in memory.
+    pub zero_copy: bool,
+    /// It takes OTLP/HTTP traces.
+    pub otlp_traces: bool,
+    /// What it acknowledged survives the end of the process.
+    pub durable: bool,
+    /// Waits park until they are woken; otherwise they poll.
+    pub parks: bool,
+}
+
+/// Figures on a store, under the names of `agentlightning==0.3.0`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Statistics {
+    /// The kind of store.
+    pub name: String,
+    /// How many rollouts there are.
+    pub total_rollouts: u64,
+    /// How many attempts there are.
+    pub total_attempts: u64,
+    /// How many spans there are.
+    pub total_spans: u64,
+    /// How many sets of resources there are.
+    pub total_resources: u64,
+    /// How many workers there are.
+    pub total_workers: u64,
+    /// Seconds since the store was opened.
+    pub uptime: f64,
+    /// How much memory the spans take, roughly, in bytes; `None` where they are not kept in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_span_bytes: Option<u64>,
+    /// Figures of a particular backend.
+    #[serde(flatten)]
+    pub extra: JsonObject,
+}
+
+/// Why work on an attempt has become pointless. See [`Store::wait_for_attempt_end`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndOfAttempt {
+    /// Its rollout reached this terminal status.
+    RolloutEnded(RolloutStatus),
+    /// The attempt itself reached this terminal status, such as `timeout`.
+    AttemptEnded(AttemptStatus),
+    /// A newer attempt of the rollout exists.
+    Superseded {
+        /// The newer attempt.
+        by: AttemptId,
+    },
+}
+
+/// Executes a command and takes its answer out of the variant that the contract promises.
+macro_rules! answer {
+    ($store:ident, $command:ident { $($field:ident),* } => $variant:ident $(, $unbox:tt)?) => {
+        Box::pin(async move {
+            match $store.execute(Command::$command { $($field),* }.into()).await? {
+                Answer::$variant(answer) => Ok($($unbox)? answer),
+                other => Err(StoreError::Internal {
+                    reason: format!("a store answered {} with {other:?}", stringify!($command)),
+                    source: None,
+                }),
+            }
+        })
+    };
+}
+
+/// The one answer to a batch of one.
+fn only<T>(mut answers: Vec<T>) -> Result<T, StoreError> {
+    match (answers.pop(), answers.is_empty()) {
+        (Some(answer), true) => Ok(answer),
+        _ => Err(StoreError::Internal {
+            reason: "a store did not give one answer to one".to_owned(),
+            source: None,
+        }),
+    }
+}
+
+/// Holds rollouts, their attempts and spans, versioned resources and workers. Object-safe; shared as `Arc<dyn Store>`.
+///
+/// # Contract
+///
+/// The states of rollouts and attempts, and what moves them, are described at [`lifecycle`](super::lifecycle). In
+/// addition:
+///
+/// - **Commands are atomic** and take effect in some order that all callers agree on. A command that is refused changes
+///   nothing. (The spans of one [`AddSpans`](Command::AddSpans) are each accepted or refused for themselves.)
+/// - **The queue is first in, first out**, over all callers. A rollout is in it at most once; an entry whose rollout is
+///   no longer queueing when its turn comes is skipped.
+/// - **Request keys**: a command that carries a key used before, for an equal command, is not carried out again; its
+///   first answer is given. Refused commands are not remembered. Keys are kept for 24 hours or the last million
+///   commands, whichever is less.
+/// - **Time limits** need no traffic: they fire within 50 ms of their moment.
+/// - **Waiting** verbs park; they are woken by the command that ends the wait. They are cancel safe: dropping the future
+///   leaves nothing behind. All other verbs, once polled, may or may not have taken effect when their future is dropped;
+///   repeat them under a request key.
+/// - **Reads** of unknown ids answer `None` or nothing; writes answer [`StoreError::NotFound`].
+/// - **Queries** page: `total` counts what matches before paging. A limit of zero is [`StoreError::Invalid`].
+///
+/// `conformance` tests all of it against any store.
+pub trait Store: Send + Sync + 'static {
+    /// Carries out one command. The verbs below are this with the right command.
+    fn execute(&self, request: Request) -> StoreFuture<'_, Answer>;
+
+    /// As [`Command::DequeueRollouts`]; but if the queue is empty, waits up to `wait` for something to come.
+    ///
+    /// Several waiters are served in the order in which they began to wait. Cancel safe while it waits; a rollout that
+    /// was claimed as the future was dropped is not lost, but its attempt ends only by its time limits.
+    fn dequeue_or_wait(
+        &self,
+        limit: usize,
+        worker_id: Option<WorkerId>,
+        wait: Duration,
+    ) -> StoreFuture<'_, Vec<AttemptedRollout>>;
+
+    /// Those of the rollouts that are terminal, as soon as all of them are, or else when `timeout` is over.
+    ///
+    /// Unknown ids are passed over at once. `None` waits without end; zero only looks. The answer is in the order of
+    /// `rollout_ids`; an id given twice is answered twice. Cancel safe.
+    fn wait_for_rollouts<'a>(
+        &'a self,
+        rollout_ids: &'a [RolloutId],
+        timeout: Option<Duration>,
+    ) -> StoreFuture<'a, Vec<Rollout>>;
+
+    /// Resolves when work on this attempt has become pointless, with the reason; immediately, if it already has.
+    ///
+    /// Errors with [`StoreError::NotFound`] if the rollout or the attempt is unknown. Cancel safe.
+    fn wait_for_attempt_end<'a>(
+        &'a self,
+        rollout_id: &'a RolloutId,
+        attempt_id: &'a AttemptId,
+    ) -> StoreFuture<'a, EndOfAttempt>;
+
+    /// A part of the rollouts that match, each with its latest attempt.
+    fn query_rollouts(&self, query: RolloutQuery) -> StoreFuture<'_, Page<RolloutSnapshot>>;
+
+    /// One rollout with its latest attempt.
+    fn get_rollout_by_id<'a>(&'a self, rollout_id: &'a RolloutId)
+    -> StoreFuture<'a, Option<RolloutSnapshot>>;
+
+    /// A part of a rollout's attempts. An unknown rollout has none.
+    fn query_attempts<'a>(
+        &'a self,
+        rollout_id: &'a RolloutId,
+        query: AttemptQuery,
+    ) -> StoreFuture<'a, Page<Attempt>>;
+
+    /// The attempt of a rollout with the greatest sequence id.
+    fn get_latest_attempt<'a>(&'a self, rollout_id: &'a RolloutId) -> StoreFuture<'a, Option<Attempt>>;
+
+    /// A part of the spans that match. An unknown rollout or attempt has none.
+    fn query_spans(&self, query: SpanQuery) -> StoreFuture<'_, Page<Span>>;
+
+    /// A part of the sets of resources that match, each in its latest version.
+    fn query_resources(&self, query: ResourcesQuery) -> StoreFuture<'_, Page<ResourcesUpdate>>;
+
+    /// One set of resources, in the given version, or in its latest.
+    fn get_resources_by_id<'a>(
+        &'a self,
+        resources_id: &'a ResourcesId,
+        version: Option<u64>,
+    ) -> StoreFuture<'a, Option<ResourcesUpdate>>;
+
+    /// The resources with the greatest `update_time`; among equals, those that were stored last.
+    fn get_latest_resources(&self) -> StoreFuture<'_, Option<ResourcesUpdate>>;
+
+    /// A part of the workers that match.
+    fn query_workers(&self, query: WorkerQuery) -> StoreFuture<'_, Page<Worker>>;
+
+    /// One worker.
+    fn get_worker_by_id<'a>(&'a self, worker_id: &'a WorkerId) -> StoreFuture<'a, Option<Worker>>;
+
+    /// Figures on the store.
+    fn statistics(&self) -> StoreFuture<'_, Statistics>;
+
+    /// What the store is able to do.
+    fn capabilities(&self) -> Capabilities;
+
+    // ---- the mutating verbs
+
+    /// Makes a rollout and puts it at the tail of the queue. `config` defaults to no limits and one attempt.
+    fn enqueue_rollout(&self, rollout: NewRollout) -> StoreFuture<'_, Rollout> {
+        Box::pin(async move { only(self.enqueue_many_rollouts(vec![rollout]).await?) })
+    }
+
+    /// Makes rollouts and puts them at the tail of the queue, in this order. All or none are made.
+    fn enqueue_many_rollouts(&self, rollouts: Vec<NewRollout>) -> StoreFuture<'_, Vec<Rollout>> {
+        answer!(self, EnqueueRollouts { rollouts } => Enqueued)
+    }
+
+    /// Takes the rollout at the head of the queue and makes an attempt for it; `None` if the queue is empty.
+    fn dequeue_rollout(&self, worker_id: Option<WorkerId>) -> StoreFuture<'_, Option<AttemptedRollout>> {
+        Box::pin(async move { Ok(self.dequeue_many_rollouts(1, worker_id).await?.pop()) })
+    }
+
+    /// Takes up to `limit` rollouts from the head of the queue. The worker counts as busy with the last of them.
+    fn dequeue_many_rollouts(
+        &self,
+        limit: usize,
+        worker_id: Option<WorkerId>,
+    ) -> StoreFuture<'_, Vec<AttemptedRollout>> {
+        answer!(self, DequeueRollouts { limit, worker_id } => Dequeued)
+    }
+
+    /// Makes a rollout together with its first attempt; it never enters the queue.
+    fn start_rollout(
+        &self,
+        rollout: NewRollout,
+        worker_id: Option<WorkerId>,
+    ) -> StoreFuture<'_, AttemptedRollout> {
+        answer!(self, StartRollout { rollout, worker_id } => Started, *)
+    }
+
+    /// Makes a further attempt of a rollout, whatever its status and its `max_attempts`.
+    fn start_attempt(
+        &self,
+        rollout_id: RolloutId,
+        worker_id: Option<WorkerId>,
+    ) -> StoreFuture<'_, AttemptedRollout> {
+        answer!(self, StartAttempt { rollout_id, worker_id } => Started, *)
+    }
+
+    /// Stores a span. `false` if a span with the same rollout, attempt and span id is there already.
+    fn add_span(&self, span: Span) -> StoreFuture<'_, bool> {
+        Box::pin(async move {
+            match only(self.add_many_spans(vec![span]).await?)? {
+                SpanOutcome::Stored => Ok(true),
+                SpanOutcome::Duplicate => Ok(false),
+                SpanOutcome::Rejected(error) => Err(error),
+            }
+        })
+    }
+
+    /// Stores spans, each for itself; the outcomes are in the same order.
+    fn add_many_spans(&self, spans: Vec<Span>) -> StoreFuture<'_, Vec<SpanOutcome>> {
+        answer!(self, AddSpans { spans } => Spans)
+    }
+
+    /// Changes a rollout and answers with it.
+    fn update_rollout(&self, rollout_id: RolloutId, patch: RolloutPatch) -> StoreFuture<'_, Rollout> {
+        answer!(self, UpdateRollout { rollout_id, patch } => Rollout, *)
+    }
+
+    /// Changes an attempt and answers with it. A status moves the rollout too, if the attempt is its latest.
+    fn update_attempt(
+        &self,
+        rollout_id: RolloutId,
+        attempt: AttemptRef,
+        patch: AttemptPatch,
+    ) -> StoreFuture<'_, Attempt> {
+        answer!(self, UpdateAttempt { rollout_id, attempt, patch } => Attempt, *)
+    }
+
+    /// Stores resources under a fresh id; they are the latest from then on.
+    fn add_resources(&self, resources: NamedResources) -> StoreFuture<'_, ResourcesUpdate> {
+        answer!(self, AddResources { resources } => Resources)
+    }
+
+    /// Stores the next version of resources, the first one if the id is new; they are the latest from then on.
+    /// Earlier versions stay readable.
+    fn update_resources(
+        &self,
+        resources_id: ResourcesId,
+        resources: NamedResources,
+    ) -> StoreFuture<'_, ResourcesUpdate> {
+        answer!(self, UpdateResources { resources_id, resources } => Resources)
+    }
+
+    /// Draws the next sequence id of a rollout's spans. No id is given out twice. An unknown rollout starts at 1.
+    fn get_next_span_sequence_id(
+        &self,
+        rollout_id: RolloutId,
+        attempt_id: AttemptId,
+    ) -> StoreFuture<'_, u64> {
+        Box::pin(async move {
+            only(
+                self.get_many_span_sequence_ids(vec![(rollout_id, attempt_id)])
+                    .await?,
+            )
+        })
+    }
+
+    /// Draws a sequence id for each entry, in this order.
+    fn get_many_span_sequence_ids(&self, targets: Vec<(RolloutId, AttemptId)>) -> StoreFuture<'_, Vec<u64>> {
+        answer!(self, NextSequenceIds { targets } => SequenceIds)
+    }
+
+    /// Records a heartbeat of a worker, which is made if it is new.
+    fn update_worker(
+        &self,
+        worker_id: WorkerId,
+        heartbeat_stats: Option<JsonObject>,
+    ) -> StoreFuture<'_, Worker> {
+        answer!(self, UpdateWorker { worker_id, heartbeat_stats } => Worker, *)
+    }
+}

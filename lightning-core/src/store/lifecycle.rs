@@ -1,0 +1,1 @@
+//! The states of rollouts and attempts, and what moves them.

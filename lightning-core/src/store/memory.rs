@@ -1,0 +1,4 @@
+//! The store in memory.
+/// In memory.
+#[derive(Debug)]
+pub struct MemoryStore;

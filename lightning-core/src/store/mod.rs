@@ -1,0 +1,17 @@
+//! The store: where algorithms and runners meet.
+//!
+//! [`Store`] is the contract. Every mutation is a [`Command`]; a backend carries commands out one at a time, asks
+//! [`lifecycle`] what they mean, and persists the outcome. The verbs that users call are provided by the trait.
+//!
+//! This module knows nothing of HTTP, runners or algorithms.
+
+mod command;
+mod contract;
+mod error;
+pub mod lifecycle;
+pub mod memory;
+
+pub use command::{Answer, AttemptRef, Command, Request, RequestKey, SpanOutcome};
+pub use contract::{Capabilities, EndOfAttempt, Statistics, Store, StoreFuture};
+pub use error::{NotFound, SharedError, StoreError};
+pub use memory::MemoryStore;

@@ -1,0 +1,36 @@
+//! Plain data that every other module speaks: ids, rollouts, attempts, spans, resources, workers, queries.
+//!
+//! The JSON form of each type is the one of `agentlightning==0.3.0` (snake_case names, times as Unix seconds), so the
+//! same types serve in process and on the wire. This module knows nothing of stores, runners or HTTP.
+
+mod attempt;
+mod id;
+mod patch;
+mod query;
+mod resources;
+mod reward;
+mod rollout;
+mod span;
+mod time;
+mod worker;
+
+pub use attempt::{Attempt, AttemptPatch, AttemptStatus};
+pub use id::{AttemptId, ResourcesId, RolloutId, WorkerId};
+pub use patch::Update;
+pub use query::{
+    AttemptQuery, AttemptSortField, FilterLogic, Page, PageRequest, ResourcesQuery, ResourcesSortField,
+    RolloutQuery, RolloutSortField, SortOrder, SpanAttemptFilter, SpanQuery, SpanSortField, TextFilter,
+    WorkerQuery, WorkerSortField,
+};
+pub use resources::{Llm, NamedResources, PromptTemplate, Resource, ResourcesUpdate, TemplateEngine};
+pub use reward::Reward;
+pub use rollout::{
+    AttemptedRollout, NewRollout, Rollout, RolloutConfig, RolloutMode, RolloutPatch, RolloutSnapshot,
+    RolloutStatus, TaskInput,
+};
+pub use span::{Span, SpanContext, SpanEvent, SpanLink, SpanResource, SpanStatus, SpanStatusCode};
+pub use time::Timestamp;
+pub use worker::{Worker, WorkerStatus};
+
+/// A JSON object: attributes of a span, metadata of a rollout, statistics of a heartbeat.
+pub type JsonObject = serde_json::Map<String, serde_json::Value>;
