@@ -83,6 +83,17 @@ pub enum RolloutMode {
     Test,
 }
 
+impl RolloutMode {
+    /// The mode as it is written on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::Test => "test",
+        }
+    }
+}
+
 /// Time limits and retries of a rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

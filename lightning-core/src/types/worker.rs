@@ -16,6 +16,17 @@ pub enum WorkerStatus {
     Unknown,
 }
 
+impl WorkerStatus {
+    /// The status as it is written on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// A runner as the store sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Worker {

@@ -1,4 +1,0 @@
-//! The store in memory.
-/// In memory.
-#[derive(Debug)]
-pub struct MemoryStore;
