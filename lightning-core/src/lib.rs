@@ -1,5 +1,4 @@
 //! The runtime of Lightning: train LLM agents with algorithms of your own.
-#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod clock;
 pub mod ids;
