@@ -407,7 +407,16 @@ impl Store for MemoryStore {
     }
 
     fn query_spans(&self, query: SpanQuery) -> StoreFuture<'_, Page<Span>> {
-        self.read(move |state| state.query_spans(&query))
+        Box::pin(async move {
+            let page = self.with_state(|state, _| state.query_spans(&query))?;
+            let items = page.items.into_iter().map(Arc::unwrap_or_clone).collect();
+            Ok(Page {
+                items,
+                limit: page.limit,
+                offset: page.offset,
+                total: page.total,
+            })
+        })
     }
 
     fn query_resources(&self, query: ResourcesQuery) -> StoreFuture<'_, Page<ResourcesUpdate>> {

@@ -5,6 +5,7 @@
 use std::{
     cmp::Ordering,
     collections::{BTreeSet, HashSet},
+    sync::Arc,
 };
 
 use super::state::{Entry, State};
@@ -250,17 +251,18 @@ impl State {
         )
     }
 
-    pub(super) fn query_spans(&self, query: &SpanQuery) -> Result<Page<Span>, StoreError> {
+    /// The spans are shared, so that their contents are copied after the state is let go.
+    pub(super) fn query_spans(&self, query: &SpanQuery) -> Result<Page<Arc<Span>>, StoreError> {
         let entry = self.entry(&query.rollout_id);
         let latest = entry
             .and_then(|entry| entry.attempts.last())
             .map(|attempt| &attempt.attempt_id);
-        let of_attempt = |span: &&Span| match &query.attempt {
+        let of_attempt = |span: &&Arc<Span>| match &query.attempt {
             SpanAttemptFilter::Any => true,
             SpanAttemptFilter::Latest => latest == Some(&span.attempt_id),
             SpanAttemptFilter::Id(id) => span.attempt_id == *id,
         };
-        let matches = |span: &&Span| {
+        let matches = |span: &&Arc<Span>| {
             let fields = [
                 text_filters(&query.trace_id, Some(&span.trace_id)),
                 text_filters(&query.span_id, Some(&span.span_id)),
@@ -278,7 +280,7 @@ impl State {
             query.sort_by.map(|field| move |span| span_key(span, field)),
             query.sort_order,
             query.page,
-            Span::clone,
+            Arc::clone,
         )
     }
 
@@ -379,7 +381,7 @@ fn attempt_key(attempt: &Attempt, field: AttemptSortField) -> Key<'_> {
     }
 }
 
-fn span_key(span: &Span, field: SpanSortField) -> Key<'_> {
+fn span_key(span: &Arc<Span>, field: SpanSortField) -> Key<'_> {
     match field {
         SpanSortField::SequenceId => Key::Number(span.sequence_id),
         SpanSortField::TraceId => Key::text(&span.trace_id),

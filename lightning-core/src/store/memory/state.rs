@@ -27,7 +27,7 @@ pub(super) struct Entry {
     /// In the order of their sequence ids.
     pub(super) attempts: Vec<Attempt>,
     /// In the order of their arrival.
-    pub(super) spans: Vec<Span>,
+    pub(super) spans: Vec<Arc<Span>>,
     span_ids: HashSet<(usize, String)>,
     last_sequence_id: u64,
     /// Whether the queue has an entry for it.
@@ -492,7 +492,7 @@ impl State {
         }
         self.total_spans += 1;
         self.span_bytes += super::size::of_span(&span);
-        entry.spans.push(span);
+        entry.spans.push(Arc::new(span));
         let before = entry.rollout.status;
         let standing = entry.standing(attempt);
         let attempt = &mut entry.attempts[attempt];
