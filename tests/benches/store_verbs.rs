@@ -210,11 +210,11 @@ const VERBS: [&str; 10] = [
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let mut stores = [Loaded::new(SIZES[0]).await, Loaded::new(SIZES[1]).await];
-    let mut times = vec![[[Duration::ZERO; ROUNDS]; SIZES.len()]; VERBS.len()];
-    for round in 0..ROUNDS {
+    let mut times = vec![[const { Vec::new() }; SIZES.len()]; VERBS.len()];
+    for _ in 0..ROUNDS {
         for (size, loaded) in stores.iter_mut().enumerate() {
             for (verb, time) in loaded.round().await.into_iter().enumerate() {
-                times[verb][size][round] = time;
+                times[verb][size].push(time);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The store in memory: one process, nothing on disk.
 //!
-//! One lock guards [`State`]; no operation holds it across an await, and each takes time at most logarithmic in the
+//! One lock guards all records; no operation holds it across an await, and each takes time at most logarithmic in the
 //! number of rollouts (queries: linear in what their filters leave). Time limits that have passed are applied before
 //! every operation, and by a task of the store's own when there is no traffic.
 
