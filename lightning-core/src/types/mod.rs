@@ -4,6 +4,7 @@
 //! same types serve in process and on the wire. This module knows nothing of stores, runners or HTTP.
 
 mod attempt;
+mod dataset;
 mod id;
 mod patch;
 mod query;
@@ -15,6 +16,7 @@ mod time;
 mod worker;
 
 pub use attempt::{Attempt, AttemptPatch, AttemptStatus};
+pub use dataset::{Dataset, IntoDataset, Task};
 pub use id::{AttemptId, ResourcesId, RolloutId, WorkerId};
 pub use patch::Update;
 pub use query::{
