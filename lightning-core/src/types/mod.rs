@@ -4,8 +4,10 @@
 //! same types serve in process and on the wire. This module knows nothing of stores, runners or HTTP.
 
 mod attempt;
+mod attributes;
 mod dataset;
 mod id;
+mod link;
 mod patch;
 mod query;
 mod resources;
@@ -16,8 +18,10 @@ mod time;
 mod worker;
 
 pub use attempt::{Attempt, AttemptPatch, AttemptStatus};
+pub use attributes::{MAX_ATTRIBUTE_DEPTH, NestedTooDeep, flatten, unflatten, unflatten_under};
 pub use dataset::{Dataset, IntoDataset, Task};
 pub use id::{AttemptId, ResourcesId, RolloutId, WorkerId};
+pub use link::{Link, links_of, query_linked_spans, tags_of};
 pub use patch::Update;
 pub use query::{
     AttemptQuery, AttemptSortField, FilterLogic, Page, PageRequest, ResourcesQuery, ResourcesSortField,
@@ -25,7 +29,7 @@ pub use query::{
     WorkerQuery, WorkerSortField,
 };
 pub use resources::{Llm, NamedResources, PromptTemplate, Resource, ResourcesUpdate, TemplateEngine};
-pub use reward::Reward;
+pub use reward::{Reward, final_reward, reward_spans};
 pub use rollout::{
     AttemptedRollout, NewRollout, Rollout, RolloutConfig, RolloutMode, RolloutPatch, RolloutSnapshot,
     RolloutStatus, TaskInput,
