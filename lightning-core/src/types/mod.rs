@@ -20,6 +20,7 @@ mod time;
 mod worker;
 
 pub use attempt::{Attempt, AttemptPatch, AttemptStatus};
+pub(crate) use attributes::flatten_into;
 pub use attributes::{MAX_ATTRIBUTE_DEPTH, NestedTooDeep, flatten, unflatten, unflatten_under};
 pub use dataset::{Dataset, IntoDataset, Task};
 pub use id::{AttemptId, ResourcesId, RolloutId, WorkerId};
