@@ -17,6 +17,8 @@ mod worker;
 
 pub use attempt::{Attempt, AttemptPatch, AttemptStatus};
 pub use dataset::{Dataset, IntoDataset, Task};
+#[doc(hidden)]
+pub use dataset::{TaskType, task_type};
 pub use id::{AttemptId, ResourcesId, RolloutId, WorkerId};
 pub use patch::Update;
 pub use query::{
