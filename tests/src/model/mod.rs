@@ -74,9 +74,14 @@ impl Model {
         }
     }
 
-    /// Moves the clock on and applies the time limits that have passed, the earliest first.
+    /// Moves the clock on.
     pub fn advance(&mut self, seconds: f64) {
         self.now = self.now + seconds;
+        self.apply_time_limits();
+    }
+
+    /// Applies the time limits that have passed, the earliest first.
+    fn apply_time_limits(&mut self) {
         let mut due = Vec::new();
         for rollout in &self.rollouts {
             let Some(attempt) = self.latest(&rollout.rollout_id) else {
@@ -124,6 +129,8 @@ impl Model {
                 .keyed
                 .push((self.now, key.clone(), request.command.clone(), answer.clone()));
         }
+        // A rollout that becomes active again may be past its limits already.
+        after.apply_time_limits();
         *self = after;
         Ok(answer)
     }
@@ -340,14 +347,12 @@ impl Model {
             start_time: self.now,
             end_time: None,
             status: AttemptStatus::Preparing,
-            worker_id: worker_id.clone(),
+            worker_id,
             last_heartbeat_time: None,
-            metadata: Some(JsonObject::new()),
+            metadata: None,
         };
         self.attempts.push(attempt.clone());
-        if let Some(worker_id) = worker_id {
-            self.assign(&worker_id, &attempt);
-        }
+        self.keep_books(&attempt);
         AttemptedRollout {
             rollout: self.move_rollout(id, RolloutStatus::Preparing).clone(),
             attempt,
@@ -361,6 +366,9 @@ impl Model {
         patch: AttemptPatch,
     ) -> Result<Attempt, StoreError> {
         self.known(id)?;
+        if self.latest(id).is_none() {
+            return Err(NotFound::NoAttempts(id.clone()).into());
+        }
         let at = self.find_attempt(id, which)?;
         let attempt = &mut self.attempts[at];
         if patch.last_heartbeat_time.is_some() {
@@ -369,14 +377,15 @@ impl Model {
         if patch.metadata.is_some() {
             attempt.metadata = patch.metadata;
         }
-        if let Some(worker_id) = patch.worker_id {
-            attempt.worker_id = Some(worker_id.clone());
-            let attempt = attempt.clone();
-            self.assign(&worker_id, &attempt);
+        let concerns_worker = patch.worker_id.is_some();
+        if patch.worker_id.is_some() {
+            attempt.worker_id = patch.worker_id;
         }
+        let attempt = attempt.clone();
         if let Some(status) = patch.status {
-            let attempt_id = self.attempts[at].attempt_id.clone();
-            self.report(id, &attempt_id, status);
+            self.report(id, &attempt.attempt_id, status);
+        } else if concerns_worker {
+            self.keep_books(&attempt);
         }
         Ok(self.attempts[at].clone())
     }
@@ -390,24 +399,7 @@ impl Model {
         attempt.end_time = status.is_terminal().then_some(now);
         let attempt = attempt.clone();
 
-        if let Some(worker_id) = &attempt.worker_id
-            && status.is_terminal()
-        {
-            let worker = self.worker_mut(worker_id);
-            if worker.current_rollout_id.as_ref() == Some(id)
-                && worker.current_attempt_id.as_ref() == Some(attempt_id)
-            {
-                worker.current_rollout_id = None;
-                worker.current_attempt_id = None;
-                if matches!(status, AttemptStatus::Succeeded | AttemptStatus::Failed) {
-                    worker.status = WorkerStatus::Idle;
-                    worker.last_idle_time = Some(now);
-                } else {
-                    worker.status = WorkerStatus::Unknown;
-                }
-            }
-        }
-
+        self.keep_books(&attempt);
         let rollout = self.rollout_mut(id).clone();
         if self.is_latest(&attempt) && !rollout.status.is_terminal() {
             let config = &rollout.config;
@@ -512,13 +504,30 @@ impl Model {
         worker.clone()
     }
 
-    fn assign(&mut self, worker_id: &WorkerId, attempt: &Attempt) {
+    /// Notes at the worker of an attempt what became of the attempt.
+    fn keep_books(&mut self, attempt: &Attempt) {
+        let Some(worker_id) = &attempt.worker_id else {
+            return;
+        };
         let now = self.now;
         let worker = self.worker_mut(worker_id);
-        worker.status = WorkerStatus::Busy;
-        worker.last_busy_time = Some(now);
-        worker.current_rollout_id = Some(attempt.rollout_id.clone());
-        worker.current_attempt_id = Some(attempt.attempt_id.clone());
+        let current = worker.current_rollout_id.as_ref() == Some(&attempt.rollout_id)
+            && worker.current_attempt_id.as_ref() == Some(&attempt.attempt_id);
+        if !attempt.status.is_terminal() {
+            worker.status = WorkerStatus::Busy;
+            worker.last_busy_time = Some(now);
+            worker.current_rollout_id = Some(attempt.rollout_id.clone());
+            worker.current_attempt_id = Some(attempt.attempt_id.clone());
+        } else if current || worker.status != WorkerStatus::Busy {
+            worker.current_rollout_id = None;
+            worker.current_attempt_id = None;
+            if matches!(attempt.status, AttemptStatus::Succeeded | AttemptStatus::Failed) {
+                worker.status = WorkerStatus::Idle;
+                worker.last_idle_time = Some(now);
+            } else {
+                worker.status = WorkerStatus::Unknown;
+            }
+        }
     }
 
     // ---- looking things up
@@ -608,11 +617,11 @@ fn set<T>(field: &mut Option<T>, update: Update<T>) {
 
 fn check(config: &RolloutConfig) -> Result<(), StoreError> {
     if config.max_attempts == 0 {
-        return Err(StoreError::invalid("max_attempts", "at least 1"));
+        return Err(StoreError::invalid("config.max_attempts", "at least 1"));
     }
     for (field, limit) in [
-        ("timeout_seconds", config.timeout_seconds),
-        ("unresponsive_seconds", config.unresponsive_seconds),
+        ("config.timeout_seconds", config.timeout_seconds),
+        ("config.unresponsive_seconds", config.unresponsive_seconds),
     ] {
         if limit.is_some_and(|limit| !limit.is_finite() || limit < 0.0) {
             return Err(StoreError::invalid(field, "a length of time"));
