@@ -29,6 +29,10 @@ pub const TRACER_NAME: &str = "agentlightning.tracer.name";
 pub const REWARD_PREFIX: &str = "agentlightning.reward";
 /// The name of a reward that has one dimension.
 pub const PRIMARY_REWARD: &str = "primary";
+/// The name of the primary dimension.
+pub const PRIMARY_REWARD_NAME: &str = "agentlightning.reward.0.name";
+/// The value of the primary dimension.
+pub const PRIMARY_REWARD_VALUE: &str = "agentlightning.reward.0.value";
 /// The prefix of tags: `{prefix}.{index}`.
 pub const TAG_PREFIX: &str = "agentlightning.tag";
 /// The prefix of links to other spans: `{prefix}.{index}.key_match` and `{prefix}.{index}.value_match`.

@@ -1,1 +1,4 @@
 //! What the test suites share.
+
+#[cfg(doctest)]
+mod book;

@@ -170,7 +170,7 @@ impl Policy {
                     what,
                 ));
             };
-            match package.license.as_deref().map(spdx::Expression::parse) {
+            match package.license.as_deref().map(expression) {
                 Some(Ok(licence)) => {
                     let met = licence.evaluate(|requirement| {
                         requirement.addition.is_none()
@@ -218,7 +218,7 @@ impl Policy {
                     package
                         .license
                         .as_ref()
-                        .and_then(|licence| spdx::Expression::parse(licence).ok())
+                        .and_then(|licence| expression(licence).ok())
                         .is_some_and(|licence| {
                             licence
                                 .requirements()
@@ -234,6 +234,11 @@ impl Policy {
             })
             .collect()
     }
+}
+
+/// Reads a licence. Old crates write `MIT/Apache-2.0` and mean a choice.
+fn expression(licence: &str) -> Result<spdx::Expression, spdx::ParseError> {
+    spdx::Expression::parse_mode(licence, spdx::ParseMode::LAX)
 }
 
 fn cargo(arguments: &[&str]) -> String {
@@ -419,7 +424,7 @@ mod tests {
         }
         tree::expect_one(&policy("other").refuses(&[package(None)]), &["states no licence"]);
         tree::expect_one(
-            &policy("other").refuses(&[package(Some("free as in beer"))]),
+            &policy("other").refuses(&[package(Some("free, as in beer"))]),
             &["no SPDX expression"],
         );
         for licence in [

@@ -34,7 +34,7 @@ fn links(markdown: &str) -> Vec<(usize, String)> {
         .into_offset_iter()
         .filter_map(|(event, range)| match event {
             Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => Some((
-                markdown[..range.start].lines().count().max(1),
+                markdown[..range.start].matches('\n').count() + 1,
                 dest_url.into_string(),
             )),
             _ => None,
