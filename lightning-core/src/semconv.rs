@@ -65,3 +65,6 @@ pub const EXCEPTION_MESSAGE: &str = "exception.message";
 pub const EXCEPTION_STACKTRACE: &str = "exception.stacktrace";
 /// OpenTelemetry: whether an exception left the span.
 pub const EXCEPTION_ESCAPED: &str = "exception.escaped";
+
+/// In the metadata of an attempt: why it failed, in words.
+pub const ATTEMPT_REASON: &str = "reason";

@@ -72,12 +72,6 @@ impl<'ast> Visit<'ast> for Finder {
             self.0
                 .push((line, "a lint is suppressed without `reason = \"…\"`: say why"));
         }
-        if path.is_ident("allow") && !matches!(attribute.style, syn::AttrStyle::Inner(_)) && gives_reason {
-            self.0.push((
-                line,
-                "use `expect` instead of `allow`: it tells when it is no longer needed",
-            ));
-        }
     }
 }
 
@@ -162,10 +156,6 @@ mod tests {
             ("#[allow(dead_code)] fn f() {}", "say why"),
             ("#![allow(dead_code)]", "say why"),
             ("fn f() { #[expect(unused)] let x = 1; }", "say why"),
-            (
-                "#[allow(dead_code, reason = \"later\")] fn f() {}",
-                "use `expect`",
-            ),
         ] {
             tree::expect_one(&attributes("a.rs", text), &[part]);
         }

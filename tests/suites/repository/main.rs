@@ -10,4 +10,5 @@ mod links;
 mod modules;
 mod source;
 mod statuses;
+mod tasks;
 mod tree;

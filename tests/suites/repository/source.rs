@@ -74,10 +74,13 @@ fn load(file: &str, path: Vec<String>, modules: &mut Vec<Module>) {
             && !only_for_tests(&item.attrs)
         {
             let name = item.ident.to_string();
-            let places: [PathBuf; 2] = [
-                folder.join(format!("{name}.rs")),
-                folder.join(&name).join("mod.rs"),
-            ];
+            let places: Vec<PathBuf> = match path_attribute(&item.attrs) {
+                Some(place) => vec![file_path.parent().unwrap().join(place)],
+                None => vec![
+                    folder.join(format!("{name}.rs")),
+                    folder.join(&name).join("mod.rs"),
+                ],
+            };
             let place = places
                 .iter()
                 .find(|place| tree::root().join(place).exists())
@@ -94,6 +97,20 @@ fn load(file: &str, path: Vec<String>, modules: &mut Vec<Module>) {
     });
     for (file, path) in children {
         load(&file, path, modules);
+    }
+}
+
+/// What `#[path = "…"]` says.
+fn path_attribute(attributes: &[Attribute]) -> Option<String> {
+    let attribute = attributes
+        .iter()
+        .find(|attribute| attribute.path().is_ident("path"))?;
+    match &attribute.meta.require_name_value().ok()?.value {
+        syn::Expr::Lit(syn::ExprLit {
+            lit: syn::Lit::Str(text),
+            ..
+        }) => Some(text.value()),
+        _ => None,
     }
 }
 
@@ -167,6 +184,11 @@ impl Finder {
         match rest.first()?.as_str() {
             "self" => rest = &rest[1..],
             "super" => {}
+            // What generated code calls the core, in the core as well.
+            "lightning_core" => {
+                base.clear();
+                rest = &rest[1..];
+            }
             _ => return Some(path.to_vec()),
         }
         while let Some(("super", after)) = rest.split_first().map(|(first, after)| (first.as_str(), after)) {
@@ -305,6 +327,7 @@ mod tests {
             ("use crate::runner::*;", "crate::runner::*"),
             ("use crate::*;", "crate::*"),
             ("pub use super::super::runner::Runner;", "crate::runner::Runner"),
+            ("use lightning_core::runner::Runner;", "crate::runner::Runner"),
             ("use axum;", "axum::self"),
             ("fn f() { crate::runner::go() }", "crate::runner::go"),
             ("fn f(x: &dyn crate::runner::Run) {}", "crate::runner::Run"),
