@@ -4,14 +4,29 @@ pub mod adapter;
 pub mod agent;
 pub mod algorithm;
 pub mod clock;
+pub mod emitter;
 pub mod functional;
 pub mod ids;
 pub mod inject;
 pub mod llm_proxy;
 pub mod prelude;
+pub mod registry;
 pub mod run;
 pub mod semconv;
 pub mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod tracer;
 pub mod types;
+
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
+
+pub use lightning_macros::{Inject, algo, rollout};
+
+#[allow(
+    unused_extern_crates,
+    reason = "generated code says `::lightning_core`, in this crate too"
+)]
+extern crate self as lightning_core;

@@ -3,11 +3,13 @@
 pub use std::sync::Arc;
 
 pub use crate::{
+    Inject,
     adapter::TraceAdapter,
     agent::{Agent, RolloutContext},
+    algo,
     algorithm::{Algorithm, AlgorithmContext},
-    inject::Inject,
     llm_proxy::LlmProxy,
+    rollout,
     run::RunContext,
     store::Store,
     types::{Dataset, Llm, NamedResources, PromptTemplate, Reward, Rollout, Task},

@@ -68,3 +68,5 @@ pub const EXCEPTION_ESCAPED: &str = "exception.escaped";
 
 /// In the metadata of an attempt: why it failed, in words.
 pub const ATTEMPT_REASON: &str = "reason";
+/// OpenTelemetry: the name of the event that holds an exception within a span.
+pub const EXCEPTION_EVENT: &str = "exception";

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{AlgoFuture, AlgoOutput, Algorithm, AlgorithmContext};
 use crate::{
-    functional::{ParamError, Params, params_to_json},
+    functional::{IntoError, ParamError, Params, Returned, params_to_json, run_blocking},
     inject::{InjectErrors, Requirement, Scope},
     types::JsonObject,
 };
@@ -97,3 +97,27 @@ where
         }
     }
 }
+
+/// The future of an asynchronous function, for generated code.
+#[doc(hidden)]
+pub fn finish<'a, const IS_RESULT: bool, R: Returned<IS_RESULT, Error: IntoError>>(
+    run: impl Future<Output = R> + Send + 'a,
+) -> AlgoFuture<'a, R::Output> {
+    Box::pin(async move { run.await.split().map_err(IntoError::into_error) })
+}
+
+/// The future of a synchronous function, for generated code.
+#[doc(hidden)]
+pub fn finish_blocking<
+    'a,
+    const IS_RESULT: bool,
+    R: Returned<IS_RESULT, Error: IntoError> + Send + 'static,
+>(
+    run: impl FnOnce() -> R + Send + 'static,
+) -> AlgoFuture<'a, R::Output> {
+    Box::pin(async move { run_blocking(run).await?.split().map_err(IntoError::into_error) })
+}
+
+/// Checks, for generated code, that a type can be an algorithm's output.
+#[doc(hidden)]
+pub const fn is_output<O: AlgoOutput>() {}

@@ -11,6 +11,8 @@ use std::{any::type_name, borrow::Cow, future::Future, pin::Pin, sync::Arc};
 
 pub use context::{AlgorithmContext, MissingDependency, TrainerInfo};
 pub use functional::{Accepts, AnyTask, FunctionalAlgorithm, Only, Tasks};
+#[doc(hidden)]
+pub use functional::{finish, finish_blocking, is_output};
 pub use output::AlgoOutput;
 
 pub use crate::inject::Requirement;

@@ -86,8 +86,82 @@ fn listing(known: &[&'static str]) -> String {
     format!("it has {}", names.join(", "))
 }
 
-type Get<S> = Box<dyn Fn(&S) -> serde_json::Result<Value>>;
-type Set<S> = Box<dyn Fn(&mut S, Value) -> serde_json::Result<()>>;
+/// What can be done with a parameter of type `P`. Generated code names every parameter's type through [`param`] alone,
+/// so that a type which is none is reported once.
+#[doc(hidden)]
+pub struct ParamType<P> {
+    clone: fn(&P) -> P,
+    to_json: fn(&P) -> serde_json::Result<Value>,
+    from_json: fn(Value) -> serde_json::Result<P>,
+}
+
+/// What can be done with a parameter of type `P`.
+#[doc(hidden)]
+pub const fn param<P: Param>() -> ParamType<P> {
+    ParamType {
+        clone: P::clone,
+        to_json: |value| serde_json::to_value(value),
+        from_json: |json| serde_json::from_value(json),
+    }
+}
+
+impl<P: 'static> ParamType<P> {
+    /// A copy of the value.
+    pub fn copy(&self, value: &P) -> P {
+        (self.clone)(value)
+    }
+
+    /// Takes the parameter, which has no default, out of `values`.
+    pub fn take<S: Params>(&self, values: &mut JsonObject, parameter: &'static str) -> Result<P, ParamError> {
+        let value = values.remove(parameter).ok_or(ParamError::Missing {
+            function: S::NAME,
+            parameter,
+        })?;
+        (self.from_json)(value).map_err(|source| invalid::<S>(parameter, source))
+    }
+
+    /// The parameter as a field of `S`, which is reached by these two.
+    pub fn field<S: 'static>(
+        self,
+        name: &'static str,
+        get: fn(&S) -> &P,
+        get_mut: fn(&mut S) -> &mut P,
+    ) -> ParamField<S> {
+        ParamField {
+            name,
+            get: Box::new(move |value| (self.to_json)(get(value))),
+            set: Box::new(move |value, to| {
+                *get_mut(value) = (self.from_json)(to)?;
+                Ok(())
+            }),
+        }
+    }
+}
+
+impl<P> fmt::Debug for ParamType<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::any::type_name::<Self>())
+    }
+}
+
+/// The default of a parameter that is written as a string literal: `#[param(default = "x")] name: String`.
+#[diagnostic::on_unimplemented(
+    message = "a string cannot be the default of a `{Self}`",
+    label = "its default is written as a string",
+    note = "write a default of this type: `#[param(default = 3)]`, `#[param(default = Strategy::Greedy)]`"
+)]
+#[doc(hidden)]
+pub trait FromLiteral {
+    /// The value.
+    fn from_literal(literal: &'static str) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<P: From<&'static str>> FromLiteral for P {
+    fn from_literal(literal: &'static str) -> Self {
+        literal.into()
+    }
+}
 
 /// One parameter of `S`.
 #[doc(hidden)]
@@ -97,19 +171,8 @@ pub struct ParamField<S> {
     set: Set<S>,
 }
 
-impl<S: 'static> ParamField<S> {
-    /// The parameter `name`, which is reached by these two.
-    pub fn new<P: Param>(name: &'static str, get: fn(&S) -> &P, get_mut: fn(&mut S) -> &mut P) -> Self {
-        Self {
-            name,
-            get: Box::new(move |value| serde_json::to_value(get(value))),
-            set: Box::new(move |value, to| {
-                *get_mut(value) = serde_json::from_value(to)?;
-                Ok(())
-            }),
-        }
-    }
-}
+type Get<S> = Box<dyn Fn(&S) -> serde_json::Result<Value>>;
+type Set<S> = Box<dyn Fn(&mut S, Value) -> serde_json::Result<()>>;
 
 impl<S> fmt::Debug for ParamField<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,19 +180,6 @@ impl<S> fmt::Debug for ParamField<S> {
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
-}
-
-/// Takes a parameter without a default out of `values`, for generated code.
-#[doc(hidden)]
-pub fn take_required<S: Params, P: Param>(
-    values: &mut JsonObject,
-    parameter: &'static str,
-) -> Result<P, ParamError> {
-    let value = values.remove(parameter).ok_or(ParamError::Missing {
-        function: S::NAME,
-        parameter,
-    })?;
-    serde_json::from_value(value).map_err(|source| invalid::<S>(parameter, source))
 }
 
 /// The parameters of `value` by name.
@@ -206,4 +256,100 @@ pub fn serialize_params<S: Params, Z: Serializer>(value: &S, serializer: Z) -> R
 #[doc(hidden)]
 pub fn deserialize_params<'de, S: Params, D: Deserializer<'de>>(deserializer: D) -> Result<S, D::Error> {
     params_from_json(JsonObject::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+/// `Debug` of a generated value.
+#[doc(hidden)]
+pub fn debug_params<S: Params>(value: &S, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut output = f.debug_struct(S::NAME);
+    for field in S::fields() {
+        match (field.get)(value) {
+            Ok(json) => output.field(field.name, &format_args!("{json}")),
+            Err(error) => output.field(field.name, &error),
+        };
+    }
+    output.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    struct Tune {
+        rate: f64,
+        beam_width: usize,
+    }
+
+    impl Params for Tune {
+        const NAME: &'static str = "tune";
+
+        fn fields() -> Vec<ParamField<Self>> {
+            vec![
+                param::<f64>().field("rate", |tune| &tune.rate, |tune| &mut tune.rate),
+                param::<usize>().field("beam_width", |tune| &tune.beam_width, |tune| &mut tune.beam_width),
+            ]
+        }
+
+        fn begin(values: &mut JsonObject) -> Result<Self, ParamError> {
+            Ok(Self {
+                rate: param().take::<Self>(values, "rate")?,
+                beam_width: 4,
+            })
+        }
+    }
+
+    #[track_caller]
+    fn refused(values: Value, message: &str) {
+        let Value::Object(values) = values else {
+            panic!("not an object")
+        };
+        assert_eq!(params_from_json::<Tune>(values).unwrap_err().to_string(), message);
+    }
+
+    #[test]
+    fn parameters_are_set_by_name_and_default_where_they_are_not() {
+        let read = |values: Value| params_from_json::<Tune>(values.as_object().unwrap().clone()).unwrap();
+        assert_eq!(
+            read(json!({"rate": 0.5})),
+            Tune {
+                rate: 0.5,
+                beam_width: 4
+            }
+        );
+        let set = read(json!({"rate": 0.5, "beam_width": 2}));
+        assert_eq!(
+            set,
+            Tune {
+                rate: 0.5,
+                beam_width: 2
+            }
+        );
+        assert_eq!(
+            Value::from(params_to_json(&set).unwrap()),
+            json!({"rate": 0.5, "beam_width": 2})
+        );
+    }
+
+    #[test]
+    fn a_parameter_that_does_not_fit_is_refused_with_its_name() {
+        refused(
+            json!({}),
+            "`tune` needs the parameter `rate`, which has no default",
+        );
+        refused(
+            json!({"rate": 1.0, "beamwidth": 3}),
+            "`tune` has no parameter `beamwidth`, did you mean `beam_width`?; it has `rate`, `beam_width`",
+        );
+        refused(
+            json!({"rate": 1.0, "temperature": 3}),
+            "`tune` has no parameter `temperature`; it has `rate`, `beam_width`",
+        );
+        refused(
+            json!({"rate": "fast"}),
+            "parameter `rate` of `tune`: invalid type: string \"fast\", expected f64",
+        );
+    }
 }

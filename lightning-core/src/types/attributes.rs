@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::JsonObject;
 
-/// How many levels of nesting attributes may have; a key never has more segments than that.
-pub const MAX_ATTRIBUTE_DEPTH: usize = 128;
+/// How many levels of nesting attributes may have; a key never has more segments than that. JSON text that is nested more
+/// deeply is not read by `serde_json` either.
+pub const MAX_ATTRIBUTE_DEPTH: usize = 127;
 
 /// A value is nested more deeply than attributes can express.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -18,6 +18,32 @@ pub trait Task: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Task for T {}
 
+/// What generated code does with a task of type `T`. It names the type through [`task_type`] alone, so that a type which
+/// is no task is reported once.
+#[doc(hidden)]
+pub struct TaskType<T> {
+    clone: fn(&T) -> T,
+}
+
+/// What generated code does with a task of type `T`.
+#[doc(hidden)]
+pub const fn task_type<T: Task>() -> TaskType<T> {
+    TaskType { clone: T::clone }
+}
+
+impl<T> TaskType<T> {
+    /// A copy of the task.
+    pub fn copy(&self, task: &T) -> T {
+        (self.clone)(task)
+    }
+}
+
+impl<T> fmt::Debug for TaskType<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::any::type_name::<Self>())
+    }
+}
+
 /// Tasks in an order. A clone shares them.
 ///
 /// ```

@@ -20,8 +20,11 @@ mod time;
 mod worker;
 
 pub use attempt::{Attempt, AttemptPatch, AttemptStatus};
+pub(crate) use attributes::flatten_into;
 pub use attributes::{MAX_ATTRIBUTE_DEPTH, NestedTooDeep, flatten, unflatten, unflatten_under};
 pub use dataset::{Dataset, IntoDataset, Task};
+#[doc(hidden)]
+pub use dataset::{TaskType, task_type};
 pub use id::{AttemptId, ResourcesId, RolloutId, WorkerId};
 pub use link::{Link, links_of, query_linked_spans, tags_of};
 pub use named_resources::{NamedResources, ResourceError};
