@@ -187,6 +187,14 @@ area! { "deadlines";
         assert_eq!(f.status(&started.rollout_id).await, RolloutStatus::Requeuing);
     }
 
+    async fn a_span_does_not_revive_an_attempt_that_timed_out_for_good(f) {
+        let started = f.start(timeout(5.0)).await;
+        f.advance(6.0);
+        assert_eq!(f.status(&started.rollout_id).await, RolloutStatus::Failed);
+        f.add_span(&started, 1).await;
+        assert_eq!(f.attempt(&started).await.status, AttemptStatus::Timeout);
+    }
+
     async fn an_unresponsive_attempt_of_a_failed_rollout_is_revived_alone(f) {
         let started = f.start(unresponsive(5.0)).await;
         f.advance(6.0);

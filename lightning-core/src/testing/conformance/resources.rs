@@ -1,16 +1,10 @@
 use serde_json::json;
 
 use super::area;
-use crate::types::{
-    JsonObject, Llm, NamedResources, PromptTemplate, Resource, ResourcesQuery, TemplateEngine,
-};
+use crate::types::{Llm, NamedResources, PromptTemplate, ProxyLlm, ResourcesQuery};
 
 fn prompt(text: &str) -> NamedResources {
-    let template = PromptTemplate {
-        template: text.to_owned(),
-        engine: TemplateEngine::FString,
-    };
-    NamedResources::from_iter([("prompt", template)])
+    NamedResources::new().with("prompt", PromptTemplate::new(text))
 }
 
 area! { "resources";
@@ -28,16 +22,10 @@ area! { "resources";
     }
 
     async fn resources_of_every_kind_come_back_as_they_went_in(f) {
-        let llm = || Llm {
-            endpoint: "http://localhost:8000/v1".to_owned(),
-            model: "möd€l".to_owned(),
-            api_key: Some("sk-test".into()),
-            sampling_parameters: JsonObject::from_iter([("temperature".to_owned(), json!(0.7))]),
-        };
-        let mut resources = prompt("Say {word}.");
-        resources.insert("llm", Resource::Llm(llm()));
-        resources.insert("proxy", Resource::ProxyLlm(llm()));
-        resources.insert("rules", json!({"nested": [1, null, {"deep": true}]}));
+        let resources = prompt("a")
+            .with("llm", Llm::new("http://localhost:8000/v1", "möd€l").with_api_key("sk-test"))
+            .with("proxy", ProxyLlm::new("http://localhost:4000/v1", "m").with_sampling_parameter("temperature", 0.7))
+            .with("rules", json!({"nested": [1, null, {"deep": true}]}));
         let added = f.store.add_resources(resources.clone()).await.unwrap();
         let read = f.store.get_resources_by_id(&added.resources_id, None).await.unwrap().unwrap();
         assert_eq!(read.resources, resources);
