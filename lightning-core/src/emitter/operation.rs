@@ -121,7 +121,7 @@ impl Operation {
     /// [`EmitError::Ended`] if the rollout has ended.
     pub fn fail(&self, exception: impl Into<Exception>) -> Result<(), EmitError> {
         let exception = exception.into();
-        let status = tracer::failed(exception.message());
+        let status = tracer::failed(exception.to_string());
         let event = SpanEvent {
             name: semconv::EXCEPTION_EVENT.to_owned(),
             attributes: exception.into_attributes(),
