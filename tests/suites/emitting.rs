@@ -98,7 +98,7 @@ fn cases() -> Vec<(&'static str, fn())> {
         ("object_bool", || ok(emit_object(&true))),
         ("object_none", || ok(emit_object(&None::<u8>))),
         ("object_dict", || {
-            ok(emit_object(&json!({"a": [1, 2, {"b": null}], "ü": "x"})))
+            ok(emit_object(&json!({"a": [1, 2, {"b": null}], "ü": "x"})));
         }),
         ("object_list", || ok(emit_object(&[0; 0]))),
         ("exception_plain", || ok(emit_exception(out_of_paper()))),

@@ -43,7 +43,7 @@ pub fn operation(name: impl Into<String>) -> Result<Operation, EmitError> {
     Ok(Operation { tape, id })
 }
 
-/// Begins an [operation](crate::emitter::operation) with inputs: `operation!("search", query = q, limit = 3)?`.
+/// Begins an [operation](crate::emitter::operation()) with inputs: `operation!("search", query = q, limit = 3)?`.
 ///
 /// Each input is any value that serializes. Evaluates to a `Result<Operation, EmitError>`.
 #[macro_export]
