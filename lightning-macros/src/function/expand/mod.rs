@@ -9,7 +9,7 @@ mod algorithm;
 mod handle;
 mod inject;
 
-use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{quote, quote_spanned};
 use syn::{Attribute, GenericParam, Generics, Type, parse_quote, spanned::Spanned};
 
@@ -62,14 +62,15 @@ impl<'m> Expansion<'m> {
             parameter.bounds.push(parse_quote!(::core::marker::Sync));
             parameter.bounds.push(parse_quote!('static));
         }
-        // A deprecated function deprecates its type; the items about the type must not warn about it.
+        // A deprecated function deprecates its type, about which the items of the type must not warn; and checks that
+        // are spanned on the user's type are no qualifications of the user's.
         let mut attributes: Vec<Attribute> = model
             .attributes
             .iter()
             .filter(|attribute| !attribute.path().is_ident("deprecated"))
             .cloned()
             .collect();
-        attributes.push(parse_quote!(#[allow(deprecated)]));
+        attributes.push(parse_quote!(#[allow(deprecated, unused_qualifications)]));
         attributes.push(parse_quote!(#[automatically_derived]));
         Self {
             model,
@@ -139,20 +140,13 @@ fn ends(ty: &Type) -> (Span, Span) {
     (span(first), span(last))
 }
 
-/// The tokens, each with this span.
+/// The tokens, each with this span; what stands in parentheses keeps its own, and with it its hygiene.
 fn respanned(tokens: TokenStream, span: Span) -> TokenStream {
     tokens
         .into_iter()
-        .map(|token| match token {
-            TokenTree::Group(group) => {
-                let mut group = Group::new(group.delimiter(), respanned(group.stream(), span));
-                group.set_span(span);
-                TokenTree::Group(group)
-            }
-            mut token => {
-                token.set_span(span);
-                token
-            }
+        .map(|mut token| {
+            token.set_span(span);
+            token
         })
         .collect()
 }
