@@ -71,7 +71,6 @@ impl<'m> Expansion<'m> {
             .cloned()
             .collect();
         attributes.push(parse_quote!(#[allow(deprecated, unused_qualifications)]));
-        attributes.push(parse_quote!(#[automatically_derived]));
         Self {
             model,
             private: quote!(#krate::__private),

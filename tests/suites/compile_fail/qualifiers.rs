@@ -1,0 +1,17 @@
+//! Functions that nobody can call.
+
+use lightning_core::prelude::*;
+
+#[algo]
+unsafe fn not_safe() {}
+
+#[algo]
+const fn constant() {}
+
+#[algo]
+extern "C" fn foreign() {}
+
+#[rollout]
+unsafe extern "C" fn variadic(task: String, _: ...) {}
+
+fn main() {}
