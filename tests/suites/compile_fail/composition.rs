@@ -1,4 +1,5 @@
-//! Parts that do not go together.  stands for what the trainer asks for.
+//! Parts that do not go together. `fit` stands for what the trainer asks for.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,5 @@
 //! Types without a name.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 

@@ -1,4 +1,5 @@
 //! What generated code cannot repeat.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 

@@ -1,4 +1,5 @@
 //! A method is no free function.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 

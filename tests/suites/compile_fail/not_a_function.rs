@@ -1,4 +1,5 @@
 //! The macros go on functions.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 

@@ -1,4 +1,5 @@
-//! The future is not .
+//! The future is not `Send`.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,5 @@
 //! Options of the macros.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 

@@ -1,4 +1,5 @@
 //! Values of one's own that are none.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 

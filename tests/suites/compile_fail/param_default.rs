@@ -1,4 +1,5 @@
 //! The default of a hyper-parameter.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 

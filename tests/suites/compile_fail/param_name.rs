@@ -1,4 +1,5 @@
 //! A hyper-parameter with a name that is taken.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 

@@ -1,4 +1,5 @@
 //! A hyper-parameter whose type is not serde, or borrows.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 

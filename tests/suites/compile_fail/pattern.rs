@@ -1,4 +1,5 @@
 //! A pattern says no name.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 use serde::{Deserialize, Serialize};

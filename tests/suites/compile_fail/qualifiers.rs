@@ -1,4 +1,5 @@
 //! Functions that nobody can call.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 

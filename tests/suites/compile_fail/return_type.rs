@@ -1,4 +1,5 @@
 //! What an algorithm cannot return.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 use serde::{Deserialize, Serialize};

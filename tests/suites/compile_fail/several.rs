@@ -1,4 +1,5 @@
 //! Several mistakes at once: each is told, and nothing else is.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,5 @@
 //! A synchronous function cannot borrow.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 use serde::{Deserialize, Serialize};

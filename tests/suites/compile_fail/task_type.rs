@@ -1,4 +1,5 @@
 //! Types that cannot be tasks.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 
@@ -9,6 +10,16 @@ async fn concrete(train_dataset: Dataset<NotSerde>) {}
 
 #[algo]
 async fn generic<T>(train_dataset: Dataset<T>) {}
+
+#[algo]
+async fn bounded<T: PartialEq>(train_dataset: Dataset<T>) {}
+
+#[algo]
+async fn in_the_clause<T>(train_dataset: Dataset<T>)
+where
+    T: PartialEq,
+{
+}
 
 #[algo]
 async fn two(train_dataset: Dataset<String>, val_dataset: Option<Dataset<u8>>) {}

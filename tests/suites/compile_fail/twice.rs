@@ -1,4 +1,5 @@
 //! The same slot, or the same name, twice.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 use serde::{Deserialize, Serialize};

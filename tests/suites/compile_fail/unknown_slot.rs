@@ -1,4 +1,5 @@
 //! The name of a parameter is no slot.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 use serde::{Deserialize, Serialize};

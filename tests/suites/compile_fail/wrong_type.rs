@@ -1,4 +1,5 @@
 //! The type of a parameter does not fit its slot.
+#![allow(dead_code, unused)]
 
 use lightning_core::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -20,7 +20,6 @@ pub(crate) struct answer {
     __ghost: ::lightning_core::__private::Ghost<()>,
 }
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 #[allow(dead_code)]
 impl answer {
     ///The agent made of the function `answer`.
@@ -39,7 +38,6 @@ impl answer {
     }
 }
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 const _: () = {
     impl ::lightning_core::__private::Params for answer {
         const NAME: &'static str = "answer";
@@ -88,7 +86,6 @@ const _: () = {
     }
 };
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 const _: () = {
     impl answer {
         fn __inject(
@@ -190,7 +187,6 @@ struct blocking {
     __ghost: ::lightning_core::__private::Ghost<()>,
 }
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 #[allow(dead_code)]
 impl blocking {
     ///The agent made of the function `blocking`.
@@ -202,7 +198,6 @@ impl blocking {
     }
 }
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 const _: () = {
     impl ::lightning_core::__private::Params for blocking {
         const NAME: &'static str = "blocking";
@@ -246,7 +241,6 @@ const _: () = {
     }
 };
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 const _: () = {
     impl blocking {
         fn __inject(
@@ -326,7 +320,6 @@ struct any_task {
     __ghost: ::lightning_core::__private::Ghost<()>,
 }
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 #[allow(dead_code)]
 impl any_task {
     ///The agent made of the function `any_task`.
@@ -338,7 +331,6 @@ impl any_task {
     }
 }
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 const _: () = {
     impl ::lightning_core::__private::Params for any_task {
         const NAME: &'static str = "any_task";
@@ -382,7 +374,6 @@ const _: () = {
     }
 };
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 const _: () = {
     impl any_task {
         fn __inject(

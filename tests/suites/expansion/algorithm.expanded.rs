@@ -34,7 +34,6 @@ pub struct select_prompt {
 }
 #[allow(clippy::too_many_arguments)]
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 #[allow(dead_code)]
 impl select_prompt {
     ///The algorithm made of the function `select_prompt`.
@@ -77,7 +76,6 @@ impl select_prompt {
 }
 #[allow(clippy::too_many_arguments)]
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 const _: () = {
     impl ::lightning_core::__private::Params for select_prompt {
         const NAME: &'static str = "select_prompt";
@@ -144,7 +142,6 @@ const _: () = {
 };
 #[allow(clippy::too_many_arguments)]
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 impl ::lightning_core::__private::FunctionalAlgorithm for select_prompt {
     const REQUIREMENTS: &'static [::lightning_core::__private::Requirement] = &[
         ::lightning_core::__private::Requirement::new(
@@ -196,8 +193,10 @@ impl ::lightning_core::__private::FunctionalAlgorithm for select_prompt {
             <Dataset<Question> as ::lightning_core::__private::DatasetParam>::Task,
         >();
         ::lightning_core::__private::same_task::<
-            Dataset<Question>,
-            Option<&'static [Question]>,
+            <Dataset<Question> as ::lightning_core::__private::DatasetParam>::Task,
+            <Option<
+                &'static [Question],
+            > as ::lightning_core::__private::DatasetParam>::Task,
         >();
         ::lightning_core::__private::algorithm::is_output::<
             <anyhow::Result<

@@ -11,7 +11,6 @@ struct firsts<T, const N: usize> {
     __ghost: ::lightning_core::__private::Ghost<(T,)>,
 }
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 #[allow(dead_code)]
 impl<T, const N: usize> firsts<T, N> {
     ///The algorithm made of the function `firsts`.
@@ -30,14 +29,10 @@ impl<T, const N: usize> firsts<T, N> {
     }
 }
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 const _: () = {
-    impl<
-        T: ::core::marker::Send + ::core::marker::Sync + 'static,
-        const N: usize,
-    > ::lightning_core::__private::Params for firsts<T, N>
+    impl<T, const N: usize> ::lightning_core::__private::Params for firsts<T, N>
     where
-        T: Task,
+        T: Task + ::core::marker::Send + ::core::marker::Sync + 'static,
     {
         const NAME: &'static str = "firsts";
         fn fields() -> ::lightning_core::__private::std::vec::Vec<
@@ -54,12 +49,9 @@ const _: () = {
             ::core::result::Result::Ok(Self::algorithm())
         }
     }
-    impl<
-        T: ::core::marker::Send + ::core::marker::Sync + 'static,
-        const N: usize,
-    > ::core::clone::Clone for firsts<T, N>
+    impl<T, const N: usize> ::core::clone::Clone for firsts<T, N>
     where
-        T: Task,
+        T: Task + ::core::marker::Send + ::core::marker::Sync + 'static,
     {
         fn clone(&self) -> Self {
             Self {
@@ -68,23 +60,18 @@ const _: () = {
             }
         }
     }
-    impl<
-        T: ::core::marker::Send + ::core::marker::Sync + 'static,
-        const N: usize,
-    > ::core::fmt::Debug for firsts<T, N>
+    impl<T, const N: usize> ::core::fmt::Debug for firsts<T, N>
     where
-        T: Task,
+        T: Task + ::core::marker::Send + ::core::marker::Sync + 'static,
     {
         fn fmt(&self, __f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
             ::lightning_core::__private::debug_params(self, __f)
         }
     }
-    impl<
-        T: ::core::marker::Send + ::core::marker::Sync + 'static,
-        const N: usize,
-    > ::lightning_core::__private::serde::Serialize for firsts<T, N>
+    impl<T, const N: usize> ::lightning_core::__private::serde::Serialize
+    for firsts<T, N>
     where
-        T: Task,
+        T: Task + ::core::marker::Send + ::core::marker::Sync + 'static,
     {
         fn serialize<__S: ::lightning_core::__private::serde::Serializer>(
             &self,
@@ -93,13 +80,10 @@ const _: () = {
             ::lightning_core::__private::serialize_params(self, __serializer)
         }
     }
-    impl<
-        '__de,
-        T: ::core::marker::Send + ::core::marker::Sync + 'static,
-        const N: usize,
-    > ::lightning_core::__private::serde::Deserialize<'__de> for firsts<T, N>
+    impl<'__de, T, const N: usize> ::lightning_core::__private::serde::Deserialize<'__de>
+    for firsts<T, N>
     where
-        T: Task,
+        T: Task + ::core::marker::Send + ::core::marker::Sync + 'static,
     {
         fn deserialize<__D: ::lightning_core::__private::serde::Deserializer<'__de>>(
             __deserializer: __D,
@@ -109,13 +93,9 @@ const _: () = {
     }
 };
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
-impl<
-    T: ::core::marker::Send + ::core::marker::Sync + 'static,
-    const N: usize,
-> ::lightning_core::__private::FunctionalAlgorithm for firsts<T, N>
+impl<T, const N: usize> ::lightning_core::__private::FunctionalAlgorithm for firsts<T, N>
 where
-    T: Task,
+    T: Task + ::core::marker::Send + ::core::marker::Sync + 'static,
 {
     const REQUIREMENTS: &'static [::lightning_core::__private::Requirement] = &[
         ::lightning_core::__private::Requirement::new(

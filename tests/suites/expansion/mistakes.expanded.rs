@@ -20,7 +20,6 @@ struct tune {
     __ghost: ::lightning_core::__private::Ghost<()>,
 }
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 #[allow(dead_code)]
 impl tune {
     ///The algorithm made of the function `tune`.
@@ -32,7 +31,6 @@ impl tune {
     }
 }
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 const _: () = {
     impl ::lightning_core::__private::Params for tune {
         const NAME: &'static str = "tune";
@@ -76,7 +74,6 @@ const _: () = {
     }
 };
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 impl ::lightning_core::__private::FunctionalAlgorithm for tune {
     const REQUIREMENTS: &'static [::lightning_core::__private::Requirement] = &[
         ::lightning_core::__private::Requirement::new(

@@ -13,7 +13,6 @@ struct Halve {
 }
 #[cfg(unix)]
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 #[allow(dead_code)]
 impl Halve {
     ///The algorithm made of the function `halve`.
@@ -33,7 +32,6 @@ impl Halve {
 }
 #[cfg(unix)]
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 const _: () = {
     impl facade::toolkit::__private::Params for Halve {
         const NAME: &'static str = "halve";
@@ -82,7 +80,6 @@ const _: () = {
 };
 #[cfg(unix)]
 #[allow(deprecated, unused_qualifications)]
-#[automatically_derived]
 impl facade::toolkit::__private::FunctionalAlgorithm for Halve {
     const REQUIREMENTS: &'static [facade::toolkit::__private::Requirement] = &[
         facade::toolkit::__private::Requirement::new("run", "run", "RunContext", false),

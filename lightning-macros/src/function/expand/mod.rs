@@ -11,7 +11,12 @@ mod inject;
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{quote, quote_spanned};
-use syn::{Attribute, GenericParam, Generics, Type, parse_quote, spanned::Spanned};
+use syn::{
+    Attribute, GenericParam, Generics, Token, Type, TypeParamBound, WherePredicate, parse_quote,
+    parse_quote_spanned, punctuated::Punctuated, spanned::Spanned,
+};
+
+type Bounds = Punctuated<TypeParamBound, Token![+]>;
 
 use super::{
     Kind,
@@ -57,10 +62,17 @@ impl<'m> Expansion<'m> {
             parameter.colon_token = None;
         }
         let mut bounded = model.generics.clone();
-        for parameter in bounded.type_params_mut() {
-            parameter.bounds.push(parse_quote!(::core::marker::Send));
-            parameter.bounds.push(parse_quote!(::core::marker::Sync));
-            parameter.bounds.push(parse_quote!('static));
+        let names: Vec<Ident> = bounded
+            .type_params()
+            .map(|parameter| parameter.ident.clone())
+            .collect();
+        for name in names {
+            if let Some(bounds) = bounds_of(&mut bounded, &name) {
+                let span = bounds.last().map_or_else(|| name.span(), Spanned::span);
+                bounds.push(parse_quote_spanned!(span=> ::core::marker::Send));
+                bounds.push(parse_quote_spanned!(span=> ::core::marker::Sync));
+                bounds.push(parse_quote_spanned!(span=> 'static));
+            }
         }
         // A deprecated function deprecates its type, about which the items of the type must not warn; and checks that
         // are spanned on the user's type are no qualifications of the user's.
@@ -118,6 +130,32 @@ impl<'m> Expansion<'m> {
                 _ => None,
             })
     }
+}
+
+/// The bounds that the user wrote on a type parameter, to which others are added with their span.
+///
+/// If there are none, none are added: the compiler would propose further ones at the place of those, and so at the
+/// attribute.
+fn bounds_of<'g>(generics: &'g mut Generics, name: &Ident) -> Option<&'g mut Bounds> {
+    let at_parameter = generics
+        .params
+        .iter_mut()
+        .filter_map(|parameter| match parameter {
+            GenericParam::Type(parameter) if parameter.ident == *name => Some(&mut parameter.bounds),
+            _ => None,
+        });
+    let in_clause = generics
+        .where_clause
+        .iter_mut()
+        .flat_map(|clause| &mut clause.predicates)
+        .filter_map(|predicate| match predicate {
+            WherePredicate::Type(predicate) => match &predicate.bounded_ty {
+                Type::Path(path) if path.path.is_ident(name) => Some(&mut predicate.bounds),
+                _ => None,
+            },
+            _ => None,
+        });
+    at_parameter.chain(in_clause).find(|bounds| !bounds.is_empty())
 }
 
 /// `<Ty as Trait>::Member`, which reports on the user's type.
