@@ -38,7 +38,7 @@ fn expand_item(mut item: Item) -> TokenStream {
     function::translate(
         kind(&attribute).expect("it was found by this"),
         options,
-        item.into_token_stream(),
+        &item.into_token_stream(),
     )
 }
 

@@ -64,13 +64,13 @@ pub(super) struct Inject {
 }
 
 /// Reads the function. Errors only if it is none; all other mistakes are collected.
-pub(super) fn parse(kind: Kind, options: TokenStream, item: TokenStream) -> syn::Result<Parsed> {
+pub(super) fn parse(kind: Kind, options: TokenStream, item: &TokenStream) -> syn::Result<Parsed> {
     let Function {
         attributes,
         visibility,
         mut signature,
         body,
-    } = syn::parse2(item.clone()).map_err(|error| not_a_function(kind, &item, error))?;
+    } = syn::parse2(item.clone()).map_err(|error| not_a_function(kind, item, error))?;
     let mut mistakes = Mistakes::default();
     let options = parse_options(kind, options, &mut mistakes);
     let parameters = signature

@@ -19,7 +19,7 @@ pub(crate) struct answer {
     temperature: f64,
     __ghost: ::lightning_core::__private::Ghost<()>,
 }
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 #[allow(dead_code)]
 impl answer {
     ///The agent made of the function `answer`.
@@ -37,7 +37,7 @@ impl answer {
         self
     }
 }
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 const _: () = {
     impl ::lightning_core::__private::Params for answer {
         const NAME: &'static str = "answer";
@@ -85,7 +85,7 @@ const _: () = {
         }
     }
 };
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 const _: () = {
     impl answer {
         fn __inject(
@@ -186,7 +186,7 @@ fn blocking(task: &Question, rollout: Rollout) -> Reward {
 struct blocking {
     __ghost: ::lightning_core::__private::Ghost<()>,
 }
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 #[allow(dead_code)]
 impl blocking {
     ///The agent made of the function `blocking`.
@@ -197,7 +197,7 @@ impl blocking {
         }
     }
 }
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 const _: () = {
     impl ::lightning_core::__private::Params for blocking {
         const NAME: &'static str = "blocking";
@@ -240,7 +240,7 @@ const _: () = {
         }
     }
 };
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 const _: () = {
     impl blocking {
         fn __inject(
@@ -319,7 +319,7 @@ async fn any_task() {}
 struct any_task {
     __ghost: ::lightning_core::__private::Ghost<()>,
 }
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 #[allow(dead_code)]
 impl any_task {
     ///The agent made of the function `any_task`.
@@ -330,7 +330,7 @@ impl any_task {
         }
     }
 }
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 const _: () = {
     impl ::lightning_core::__private::Params for any_task {
         const NAME: &'static str = "any_task";
@@ -373,7 +373,7 @@ const _: () = {
         }
     }
 };
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 const _: () = {
     impl any_task {
         fn __inject(

@@ -33,7 +33,7 @@ pub struct select_prompt {
     __ghost: ::lightning_core::__private::Ghost<()>,
 }
 #[allow(clippy::too_many_arguments)]
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 #[allow(dead_code)]
 impl select_prompt {
     ///The algorithm made of the function `select_prompt`.
@@ -75,7 +75,7 @@ impl select_prompt {
     }
 }
 #[allow(clippy::too_many_arguments)]
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 const _: () = {
     impl ::lightning_core::__private::Params for select_prompt {
         const NAME: &'static str = "select_prompt";
@@ -141,7 +141,7 @@ const _: () = {
     }
 };
 #[allow(clippy::too_many_arguments)]
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 impl ::lightning_core::__private::FunctionalAlgorithm for select_prompt {
     const REQUIREMENTS: &'static [::lightning_core::__private::Requirement] = &[
         ::lightning_core::__private::Requirement::new(

@@ -10,7 +10,7 @@ struct firsts<T, const N: usize> {
     limit: usize,
     __ghost: ::lightning_core::__private::Ghost<(T,)>,
 }
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 #[allow(dead_code)]
 impl<T, const N: usize> firsts<T, N> {
     ///The algorithm made of the function `firsts`.
@@ -28,7 +28,7 @@ impl<T, const N: usize> firsts<T, N> {
         self
     }
 }
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 const _: () = {
     impl<T, const N: usize> ::lightning_core::__private::Params for firsts<T, N>
     where
@@ -92,7 +92,7 @@ const _: () = {
         }
     }
 };
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 impl<T, const N: usize> ::lightning_core::__private::FunctionalAlgorithm for firsts<T, N>
 where
     T: Task + ::core::marker::Send + ::core::marker::Sync + 'static,

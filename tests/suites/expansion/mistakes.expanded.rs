@@ -19,7 +19,7 @@ async fn tune(
 struct tune {
     __ghost: ::lightning_core::__private::Ghost<()>,
 }
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 #[allow(dead_code)]
 impl tune {
     ///The algorithm made of the function `tune`.
@@ -30,7 +30,7 @@ impl tune {
         }
     }
 }
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 const _: () = {
     impl ::lightning_core::__private::Params for tune {
         const NAME: &'static str = "tune";
@@ -73,7 +73,7 @@ const _: () = {
         }
     }
 };
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 impl ::lightning_core::__private::FunctionalAlgorithm for tune {
     const REQUIREMENTS: &'static [::lightning_core::__private::Requirement] = &[
         ::lightning_core::__private::Requirement::new(

@@ -12,7 +12,7 @@ struct Halve {
     __ghost: facade::toolkit::__private::Ghost<()>,
 }
 #[cfg(unix)]
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 #[allow(dead_code)]
 impl Halve {
     ///The algorithm made of the function `halve`.
@@ -31,7 +31,7 @@ impl Halve {
     }
 }
 #[cfg(unix)]
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 const _: () = {
     impl facade::toolkit::__private::Params for Halve {
         const NAME: &'static str = "halve";
@@ -79,7 +79,7 @@ const _: () = {
     }
 };
 #[cfg(unix)]
-#[allow(deprecated, unused_qualifications)]
+#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]
 impl facade::toolkit::__private::FunctionalAlgorithm for Halve {
     const REQUIREMENTS: &'static [facade::toolkit::__private::Requirement] = &[
         facade::toolkit::__private::Requirement::new("run", "run", "RunContext", false),

@@ -96,7 +96,7 @@ async fn left_out_before(nonsense: Nonsense) {}
 async fn left_out_after(store: Nonsense) {}
 
 #[algo]
-#[cfg(all())]
+#[cfg(not(any()))]
 async fn kept() -> u8 {
     1
 }

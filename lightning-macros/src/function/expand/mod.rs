@@ -75,14 +75,15 @@ impl<'m> Expansion<'m> {
             }
         }
         // A deprecated function deprecates its type, about which the items of the type must not warn; and checks that
-        // are spanned on the user's type are no qualifications of the user's.
+        // are spanned on the user's type are none of the user's code.
         let mut attributes: Vec<Attribute> = model
             .attributes
             .iter()
             .filter(|attribute| !attribute.path().is_ident("deprecated"))
             .cloned()
             .collect();
-        attributes.push(parse_quote!(#[allow(deprecated, unused_qualifications)]));
+        attributes
+            .push(parse_quote!(#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]));
         Self {
             model,
             private: quote!(#krate::__private),
