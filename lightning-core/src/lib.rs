@@ -4,6 +4,7 @@ pub mod adapter;
 pub mod agent;
 pub mod algorithm;
 pub mod clock;
+pub mod emitter;
 pub mod functional;
 pub mod ids;
 pub mod inject;
@@ -15,6 +16,7 @@ pub mod semconv;
 pub mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod tracer;
 pub mod types;
 
 #[doc(hidden)]

@@ -8,7 +8,7 @@ use crate::{
     llm_proxy::LlmProxy,
     run::RunContext,
     store::Store,
-    types::{AttemptedRollout, Llm, NamedResources, PromptTemplate, Resource, Rollout},
+    types::{AttemptedRollout, Llm, NamedResources, PromptTemplate, ResourceError, Rollout},
 };
 
 impl<'cx> Inject<'cx, slots::Store> for Arc<dyn Store> {
@@ -85,66 +85,28 @@ by_value_and_reference! {
     Resources: NamedResources = |scope| scope.resources();
     Rollout: AttemptedRollout = |scope| scope.rollout();
     Rollout: Rollout = |scope| scope.rollout().map(|attempted| &attempted.rollout);
-    PromptTemplate: PromptTemplate = |scope| first(scope, "prompt_template", |resource| match resource {
-        Resource::PromptTemplate(template) => Some(template),
-        _ => None,
-    });
+    PromptTemplate: PromptTemplate = |scope| only(scope.resources()?.prompt_template(), "prompt_template");
 }
 
 /// By value only: the address of a model behind the proxy is made for the attempt.
 impl<'cx> Inject<'cx, slots::Llm> for Llm {
     fn inject(scope: &'cx Scope) -> Result<Self, InjectError> {
-        let resource = first(scope, "llm", |resource| match resource {
-            Resource::Llm(_) | Resource::ProxyLlm(_) => Some(resource),
-            _ => None,
-        })?;
-        match resource {
-            Resource::ProxyLlm(llm) => Ok(attributed(llm, scope.rollout()?)),
-            Resource::Llm(llm) => Ok(llm.clone()),
-            _ => Err(InjectError::absent("llm", "the resource is not a model")),
-        }
+        let resources = scope.resources()?;
+        let models = match scope.rollout() {
+            Ok(of) => &resources.for_attempt(&of.rollout_id, &of.attempt.attempt_id),
+            Err(_) => resources,
+        };
+        only(models.llm(), "llm").cloned()
     }
 }
 
-/// A model behind the proxy, at the address under which the proxy counts its calls for this attempt.
-fn attributed(llm: &Llm, rollout: &AttemptedRollout) -> Llm {
-    let base = llm.endpoint.trim_end_matches('/');
-    let (base, version) = base.strip_suffix("/v1").map_or((base, ""), |base| (base, "/v1"));
-    let (rollout_id, attempt_id) = (&rollout.rollout_id, &rollout.attempt.attempt_id);
-    Llm {
-        endpoint: format!("{base}/rollout/{rollout_id}/attempt/{attempt_id}{version}"),
-        ..llm.clone()
-    }
-}
-
-/// The first resource of a kind, by name.
-fn first<'cx, V>(
-    scope: &'cx Scope,
-    slot: &'static str,
-    of_kind: impl Fn(&'cx Resource) -> Option<&'cx V>,
-) -> Result<&'cx V, InjectError> {
-    let resources = scope.resources()?;
-    resources
-        .iter()
-        .find_map(|(_, resource)| of_kind(resource))
-        .ok_or_else(|| {
-            let there: Vec<String> = resources
-                .iter()
-                .map(|(name, resource)| format!("`{name}` (`{}`)", kind(resource)))
-                .collect();
-            let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-            InjectError::absent(
-                slot,
-                format!("the algorithm, or `initial_resources`, has to publish one; the rollout's resources: {there}"),
-            )
-        })
-}
-
-fn kind(resource: &Resource) -> &'static str {
-    match resource {
-        Resource::Llm(_) => "llm",
-        Resource::ProxyLlm(_) => "proxy_llm",
-        Resource::PromptTemplate(_) => "prompt_template",
-        Resource::Json { .. } => "json",
-    }
+/// The only resource of a kind. One that is not there is absent; of several, nobody can tell which is meant.
+fn only<'a, R>(found: Result<&'a R, ResourceError>, slot: &'static str) -> Result<&'a R, InjectError> {
+    found.map_err(|error| match error {
+        ResourceError::NoneOfKind { known, .. } => InjectError::absent(
+            slot,
+            format!("publish one with the resources of the rollout (`initial_resources`, or the algorithm); {known}"),
+        ),
+        other => InjectError::unusable(other),
+    })
 }

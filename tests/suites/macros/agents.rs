@@ -3,7 +3,7 @@
 use lightning_core::{
     agent::{AgentOutput, RolloutResult},
     prelude::*,
-    types::{AttemptedRollout, Resource, Span, TemplateEngine},
+    types::{AttemptedRollout, Resource, Span},
 };
 use serde_json::json;
 
@@ -77,11 +77,13 @@ async fn run(agent: impl Agent<Question>, text: &str) -> anyhow::Result<RolloutR
 }
 
 fn prompt(template: &str) -> Resource {
-    PromptTemplate {
-        template: template.to_owned(),
-        engine: TemplateEngine::FString,
-    }
-    .into()
+    let json = json!({"resource_type": "prompt_template", "template": template, "engine": "f-string"});
+    serde_json::from_value(json).expect("it is one")
+}
+
+fn proxied() -> Resource {
+    let json = json!({"resource_type": "proxy_llm", "endpoint": "http://127.0.0.1:4000/v1", "model": "m"});
+    serde_json::from_value(json).expect("it is one")
 }
 
 fn llm() -> Llm {
@@ -126,7 +128,7 @@ async fn the_function_stays_an_ordinary_function() {
 
 #[tokio::test]
 async fn a_model_behind_the_proxy_gets_the_address_of_the_attempt() {
-    let resources: NamedResources = [("main", Resource::ProxyLlm(llm())), ("prompt", prompt("Say {x}"))]
+    let resources: NamedResources = [("main", proxied()), ("prompt", prompt("Say {x}"))]
         .into_iter()
         .collect();
     let cx = RolloutContext::for_test().with_resources(resources);
