@@ -3,6 +3,8 @@
 //!
 //! `PROPTEST_CASES` sets how many histories are tried.
 
+#[path = "lifecycle_model/events.rs"]
+mod events;
 #[path = "lifecycle_model/generate.rs"]
 mod generate;
 #[path = "lifecycle_model/invariants.rs"]
@@ -12,22 +14,28 @@ mod step;
 #[path = "lifecycle_model/subject.rs"]
 mod subject;
 
-use std::{collections::BTreeSet, fmt, marker::PhantomData, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    marker::PhantomData,
+    sync::Arc,
+};
 
 use lightning_core::{
-    store::{Answer, Command, MemoryStore, Store},
+    store::{Answer, Command, MemoryStore, Request, Store},
     testing::ManualClock,
     types::Timestamp,
 };
 use lightning_tests::model::Model;
 use proptest::{
-    strategy::{BoxedStrategy, Just, Strategy as _},
-    test_runner::{Config, FileFailurePersistence},
+    strategy::{BoxedStrategy, Just, Strategy as _, ValueTree as _},
+    test_runner::{Config, FileFailurePersistence, TestRunner},
 };
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 use tokio::runtime::{Builder, Runtime};
 
 use self::{
+    events::{Happening, expected},
     generate::NextStep,
     invariants::{Event, Invariants},
     step::{Action, Outcome, Step},
@@ -53,7 +61,7 @@ prop_state_machine! {
     #![proptest_config(config())]
 
     #[test]
-    fn the_memory_store_does_what_the_model_does(sequential 1..50 => Against<Memory>);
+    fn the_memory_store_does_what_the_model_does(sequential STEPS => Against<Memory>);
 }
 
 fn config() -> Config {
@@ -69,6 +77,48 @@ fn config() -> Config {
             ..config
         },
     }
+}
+
+/// How many steps a history has.
+const STEPS: std::ops::Range<usize> = 1..80;
+
+#[test]
+fn the_histories_reach_everything_that_the_contract_speaks_of() {
+    let mut runner = TestRunner::deterministic();
+    let mut counts: BTreeMap<String, usize> = expected().into_iter().map(|event| (event, 0)).collect();
+    for _ in 0..1000 {
+        let history = Reference::sequential_strategy(STEPS).new_tree(&mut runner);
+        let (mut before, steps, _) = history.unwrap().current();
+        let (mut refused_keys, mut used_keys) = (Vec::new(), Vec::new());
+        for step in steps {
+            let after = Reference::apply(before.clone(), &step);
+            let happening = Happening {
+                before: &before.model,
+                step: &step,
+                outcome: &after.outcome,
+                after: &after.model,
+                refused_keys: &refused_keys,
+                used_keys: &used_keys,
+            };
+            for event in happening.events() {
+                *counts
+                    .get_mut(&event)
+                    .unwrap_or_else(|| panic!("`{event}` is not expected")) += 1;
+            }
+            if let Action::Do(Request { key: Some(key), .. }) = &step.action {
+                match &after.outcome {
+                    Outcome::Answer(_) => used_keys.push(key.as_str().to_owned()),
+                    _ => refused_keys.push(key.as_str().to_owned()),
+                }
+            }
+            before = after;
+        }
+    }
+    let seldom: Vec<_> = counts.iter().filter(|(_, count)| **count < 5).collect();
+    assert!(
+        seldom.is_empty(),
+        "hardly or never reached: {seldom:#?} among {counts:#?}"
+    );
 }
 
 /// The model with the outcome of its last step.
