@@ -9,6 +9,8 @@ mod events;
 mod generate;
 #[path = "lifecycle_model/invariants.rs"]
 mod invariants;
+#[path = "lifecycle_model/shrink.rs"]
+mod shrink;
 #[path = "lifecycle_model/step.rs"]
 mod step;
 #[path = "lifecycle_model/subject.rs"]

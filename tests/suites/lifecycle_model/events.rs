@@ -170,7 +170,7 @@ impl Happening<'_> {
                             note("a key is used again when it is forgotten");
                         }
                         Outcome::Answer(_) if listed(self.refused_keys) => {
-                            note("a key is used after a refusal")
+                            note("a key is used after a refusal");
                         }
                         _ => {}
                     }

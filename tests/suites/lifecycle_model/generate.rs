@@ -3,7 +3,7 @@
 use std::{fmt, iter::repeat_n};
 
 use lightning_core::{
-    store::{AttemptRef, Command, Request, RequestKey},
+    store::{AttemptRef, Command, Request},
     types::{
         Attempt, AttemptId, AttemptPatch, AttemptQuery, AttemptSortField, AttemptStatus, FilterLogic,
         JsonObject, NamedResources, NewRollout, PageRequest, ResourcesId, ResourcesQuery, ResourcesSortField,
@@ -15,12 +15,15 @@ use lightning_core::{
 use lightning_tests::model::Model;
 use proptest::{
     prelude::Rng as _,
-    strategy::{NewTree, Strategy, ValueTree},
+    strategy::{NewTree, Strategy},
     test_runner::{TestRng, TestRunner},
 };
 use serde_json::json;
 
-use super::step::{Action, Look, Step};
+use super::{
+    shrink::StepTree,
+    step::{Action, Look, Step},
+};
 
 /// Any step that may follow in this state.
 pub struct NextStep(pub Model);
@@ -42,149 +45,11 @@ impl Strategy for NextStep {
             model: &self.0,
             number,
         };
-        let action = dice.action();
-        let simpler = simpler(&action);
-        Ok(StepTree {
+        Ok(StepTree::new(Step {
             number,
-            action,
-            simpler,
-            tried: None,
-        })
+            action: dice.action(),
+        }))
     }
-}
-
-/// A step and the simpler ones that may do to show the same failure.
-pub struct StepTree {
-    number: u64,
-    action: Action,
-    /// Those not yet tried, the simplest last.
-    simpler: Vec<Action>,
-    /// What `action` was before it was simplified.
-    tried: Option<Action>,
-}
-
-impl ValueTree for StepTree {
-    type Value = Step;
-
-    fn current(&self) -> Step {
-        Step {
-            number: self.number,
-            action: self.action.clone(),
-        }
-    }
-
-    fn simplify(&mut self) -> bool {
-        // The simplest form is tried first: once one does, those that are left are no simpler.
-        if self.tried.take().is_some() {
-            self.simpler.clear();
-        }
-        let Some(action) = self.simpler.pop() else {
-            return false;
-        };
-        self.tried = Some(std::mem::replace(&mut self.action, action));
-        true
-    }
-
-    fn complicate(&mut self) -> bool {
-        let Some(action) = self.tried.take() else {
-            return false;
-        };
-        self.action = action;
-        true
-    }
-}
-
-/// Simpler forms of an action: without its key, with one thing instead of several, with fewer fields.
-fn simpler(action: &Action) -> Vec<Action> {
-    let Action::Do(request) = action else {
-        return Vec::new();
-    };
-    let mut forms: Vec<Command> = Vec::new();
-    match &request.command {
-        Command::EnqueueRollouts { rollouts } => {
-            forms.extend(
-                rollouts
-                    .iter()
-                    .flat_map(simpler_rollouts)
-                    .map(|new| Command::EnqueueRollouts { rollouts: vec![new] }),
-            );
-        }
-        Command::StartRollout { rollout, worker_id } => {
-            forms.extend(simpler_rollouts(rollout).into_iter().flat_map(|rollout| {
-                [worker_id.clone(), None].map(|worker_id| Command::StartRollout {
-                    rollout: rollout.clone(),
-                    worker_id,
-                })
-            }));
-        }
-        Command::DequeueRollouts { limit, worker_id } => {
-            forms.extend(
-                [(1, worker_id.clone()), (*limit, None), (1, None)]
-                    .map(|(limit, worker_id)| Command::DequeueRollouts { limit, worker_id }),
-            );
-        }
-        Command::AddSpans { spans } => forms.extend(spans.iter().map(|span| Command::AddSpans {
-            spans: vec![span.clone()],
-        })),
-        Command::UpdateRollout { rollout_id, patch } => {
-            let only = |patch| Command::UpdateRollout {
-                rollout_id: rollout_id.clone(),
-                patch,
-            };
-            forms.push(only(RolloutPatch {
-                status: patch.status,
-                config: patch.config.clone(),
-                ..RolloutPatch::default()
-            }));
-            forms.extend(patch.status.map(|status| only(RolloutPatch::status(status))));
-        }
-        Command::UpdateAttempt {
-            rollout_id,
-            attempt,
-            patch,
-        } => {
-            let only = |patch| Command::UpdateAttempt {
-                rollout_id: rollout_id.clone(),
-                attempt: attempt.clone(),
-                patch,
-            };
-            forms.push(only(AttemptPatch {
-                metadata: None,
-                last_heartbeat_time: None,
-                ..patch.clone()
-            }));
-            forms.extend(patch.status.map(|status| only(AttemptPatch::status(status))));
-        }
-        Command::NextSequenceIds { targets } => {
-            forms.extend(targets.iter().map(|target| Command::NextSequenceIds {
-                targets: vec![target.clone()],
-            }));
-        }
-        _ => {}
-    }
-    let under = |key: &Option<RequestKey>, commands: &[Command]| -> Vec<Action> {
-        let commands = commands.iter().cloned();
-        let requests = commands.map(|command| Request {
-            command,
-            key: key.clone(),
-        });
-        requests.map(Action::Do).collect()
-    };
-    if request.key.is_none() {
-        return under(&None, &forms);
-    }
-    let unkeyed = [std::slice::from_ref(&request.command), &forms].concat();
-    [under(&request.key, &forms), under(&None, &unkeyed)].concat()
-}
-
-/// The rollout as it is, without its trimmings, and with nothing but its input.
-fn simpler_rollouts(new: &NewRollout) -> [NewRollout; 3] {
-    let bare = NewRollout::new(new.input.clone());
-    let configured = NewRollout {
-        config: new.config.clone(),
-        ..bare.clone()
-    };
-    [new.clone(), configured, bare]
 }
 
 struct Dice<'a> {
@@ -227,7 +92,7 @@ impl Dice<'_> {
         match self.below(100) {
             0..10 => return Action::Advance(self.seconds()),
             10..18 => return Action::Look(self.look()),
-            18..20 => return Action::DequeueOrWait(1 + self.below(2), self.worker()),
+            18..20 => return Action::DequeueOrWait(self.pick(&[1, 1, 2, 0]), self.worker()),
             20..24 if !self.model.keyed.is_empty() => {
                 let (_, key, command, _) = self.pick(&self.model.keyed);
                 return Action::Do(Request::keyed(command, key));
