@@ -21,6 +21,7 @@ use std::{
     fmt,
     marker::PhantomData,
     sync::Arc,
+    time::Duration,
 };
 
 use lightning_core::{
@@ -34,7 +35,10 @@ use proptest::{
     test_runner::{Config, FileFailurePersistence, TestRunner},
 };
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::timeout,
+};
 
 use self::{
     events::{Happening, expected},
@@ -70,6 +74,7 @@ fn config() -> Config {
     let config = Config {
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
         max_shrink_iters: 20_000,
+        max_shrink_time: 60_000,
         ..Config::default()
     };
     match std::env::var_os("PROPTEST_CASES") {
@@ -80,6 +85,9 @@ fn config() -> Config {
         },
     }
 }
+
+/// How long a step may take; much longer than it does, so that only a wait without end is an error.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many steps a history has.
 const STEPS: std::ops::Range<usize> = 1..80;
@@ -190,10 +198,15 @@ impl<B: Backend> StateMachineTest for Against<B> {
 
     fn apply(mut self_: Self, reference: &Reference, step: Step) -> Self {
         let subject = &self_.subject;
-        let (outcome, visible) = self_.runtime.block_on(async {
-            let outcome = subject.act(&step, &reference.outcome).await;
-            (outcome, subject.visible().await.unwrap())
+        let acted = self_.runtime.block_on(async {
+            let act = async {
+                let outcome = subject.act(&step, &reference.outcome).await;
+                (outcome, subject.visible().await.unwrap())
+            };
+            timeout(PATIENCE, act).await
         });
+        let (outcome, visible) =
+            acted.unwrap_or_else(|_| panic!("the store does not answer in step {step:?}"));
         assert_eq!(
             outcome, reference.outcome,
             "the store's answer (left) is not the model's (right) in step {step:?}"

@@ -2,6 +2,18 @@
 //!
 //! Written from the store's contract alone. Everything lies in plain lists and is looked for from end to end; there are
 //! no effects, no indexes and no waiting. It must not use `store::lifecycle`, which it is there to check.
+//!
+//! Where the contract is silent, this was decided:
+//!
+//! - The entry of a rollout that leaves a queueing status stays in the queue until a dequeue passes over it; a rollout
+//!   that queues again before has kept its place.
+//! - A status that is not terminal clears `end_time`; a terminal one sets it anew.
+//! - Every span of a running attempt, not only its first, sets a preparing or requeuing rollout running.
+//! - Time limits concern the latest attempt of an active rollout whatever the attempt's own status; the time-out comes
+//!   before silence; of several rollouts, that whose limit was the earliest comes first, then that which is older.
+//! - A worker follows each update of its attempt that gives a status or a worker; one that is busy with another attempt
+//!   does not follow the end of this one.
+//! - A duplicate is one of a known rollout and attempt; what is rejected lifts no counter.
 
 mod lifecycle;
 mod query;

@@ -4,7 +4,7 @@ use lightning_core::{
     store::{Answer, AttemptRef, Command, EndOfAttempt, NotFound, SpanOutcome, StoreError},
     types::{Attempt, AttemptStatus, Rollout, RolloutId, RolloutStatus, Span, Update, WorkerStatus},
 };
-use lightning_tests::model::Model;
+use lightning_tests::model::{KEYS_KEPT_FOR, Model};
 
 use super::step::{Action, Look, Outcome, Step};
 
@@ -154,8 +154,10 @@ impl Happening<'_> {
             },
             Action::Do(request) => {
                 if let Some(key) = &request.key {
-                    let kept = self.before.keyed.iter().any(|(_, known, ..)| known == key)
-                        && !self.forgotten(key.as_str());
+                    let kept =
+                        self.before.keyed.iter().any(|(time, known, ..)| {
+                            known == key && self.before.now - *time <= KEYS_KEPT_FOR
+                        });
                     let listed = |keys: &[String]| keys.iter().any(|known| known == key.as_str());
                     match self.outcome {
                         Outcome::Refused(StoreError::KeyReused { .. }) => {
@@ -182,15 +184,6 @@ impl Happening<'_> {
             }
         }
         events
-    }
-
-    fn forgotten(&self, key: &str) -> bool {
-        // The model lets go of a key when it is asked for one.
-        !self
-            .after
-            .keyed
-            .iter()
-            .any(|(time, known, ..)| known.as_str() == key && *time != self.after.now)
     }
 
     fn claimed(&self) -> usize {

@@ -311,10 +311,10 @@ impl Dice<'_> {
             _ => self.below(4) as u64,
         };
         let hex = |n: usize, width: usize| format!("{n:0width$}");
-        let (trace_id, span_id) = (hex(self.below(2), 32), hex(self.below(6), 16));
+        let (trace_id, span_id) = (hex(1 + self.below(2), 32), hex(1 + self.below(6), 16));
         let name = self.pick(&["a", "b", "ab"]);
         Span {
-            parent_id: self.once(3, |dice| hex(dice.below(6), 16)),
+            parent_id: self.once(3, |dice| hex(1 + dice.below(6), 16)),
             start_time: self.once(3, |dice| dice.model.now + dice.pick(&[-1.0, 0.0])),
             end_time: self.once(5, |dice| dice.model.now),
             ..Span::new(id, attempt_id, sequence_id, trace_id, span_id, name)
