@@ -29,6 +29,10 @@ pub const TRACER_NAME: &str = "agentlightning.tracer.name";
 pub const REWARD_PREFIX: &str = "agentlightning.reward";
 /// The name of a reward that has one dimension.
 pub const PRIMARY_REWARD: &str = "primary";
+/// The name of the primary dimension.
+pub const PRIMARY_REWARD_NAME: &str = "agentlightning.reward.0.name";
+/// The value of the primary dimension.
+pub const PRIMARY_REWARD_VALUE: &str = "agentlightning.reward.0.value";
 /// The prefix of tags: `{prefix}.{index}`.
 pub const TAG_PREFIX: &str = "agentlightning.tag";
 /// The prefix of links to other spans: `{prefix}.{index}.key_match` and `{prefix}.{index}.value_match`.
@@ -61,3 +65,8 @@ pub const EXCEPTION_MESSAGE: &str = "exception.message";
 pub const EXCEPTION_STACKTRACE: &str = "exception.stacktrace";
 /// OpenTelemetry: whether an exception left the span.
 pub const EXCEPTION_ESCAPED: &str = "exception.escaped";
+
+/// In the metadata of an attempt: why it failed, in words.
+pub const ATTEMPT_REASON: &str = "reason";
+/// OpenTelemetry: the name of the event that holds an exception within a span.
+pub const EXCEPTION_EVENT: &str = "exception";

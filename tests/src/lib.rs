@@ -1,1 +1,5 @@
 //! What the test suites share.
+
+#[cfg(doctest)]
+mod book;
+pub mod model;

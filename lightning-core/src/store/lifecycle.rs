@@ -215,10 +215,15 @@ pub fn deadline(rollout: &Rollout, latest: &Attempt) -> Option<Timestamp> {
     timeout.into_iter().chain(unresponsive).min()
 }
 
+/// Whether a time limit that runs until `limit` has passed: its very moment still belongs to it.
+pub fn is_past(limit: Timestamp, now: Timestamp) -> bool {
+    now > limit
+}
+
 /// Ends the latest attempt if a time limit has passed. `None` if none has.
 pub fn expire(rollout: &mut Rollout, latest: &mut Attempt, now: Timestamp) -> Option<Effects> {
     let (timeout, unresponsive) = limits(rollout, latest)?;
-    let passed = |limit: Option<Timestamp>| limit.is_some_and(|limit| now > limit);
+    let passed = |limit: Option<Timestamp>| limit.is_some_and(|limit| is_past(limit, now));
     let status = if passed(timeout) {
         AttemptStatus::Timeout
     } else if passed(unresponsive) {

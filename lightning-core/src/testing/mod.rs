@@ -1,5 +1,6 @@
-//! Tools for tests: time that is moved by hand and ids that can be foreseen.
+//! Tools for tests: time that is moved by hand, ids that can be foreseen, and the suite that every store has to pass.
 
+pub mod conformance;
 mod manual_clock;
 mod sequential_ids;
 

@@ -4,7 +4,10 @@
 //! same types serve in process and on the wire. This module knows nothing of stores, runners or HTTP.
 
 mod attempt;
+mod attributes;
+mod dataset;
 mod id;
+mod link;
 mod named_resources;
 mod patch;
 mod query;
@@ -17,7 +20,13 @@ mod time;
 mod worker;
 
 pub use attempt::{Attempt, AttemptPatch, AttemptStatus};
+pub(crate) use attributes::flatten_into;
+pub use attributes::{MAX_ATTRIBUTE_DEPTH, NestedTooDeep, flatten, unflatten, unflatten_under};
+pub use dataset::{Dataset, IntoDataset, Task};
+#[doc(hidden)]
+pub use dataset::{TaskType, task_type};
 pub use id::{AttemptId, ResourcesId, RolloutId, WorkerId};
+pub use link::{Link, links_of, query_linked_spans, tags_of};
 pub use named_resources::{NamedResources, ResourceError};
 pub use patch::Update;
 pub use query::{
@@ -29,7 +38,7 @@ pub use resources::{
     JsonResource, Llm, OtherResource, PromptTemplate, ProxyLlm, Resource, ResourceKind, ResourcesUpdate,
     TemplateEngine,
 };
-pub use reward::Reward;
+pub use reward::{Reward, final_reward, reward_spans};
 pub use rollout::{
     AttemptedRollout, NewRollout, Rollout, RolloutConfig, RolloutMode, RolloutPatch, RolloutSnapshot,
     RolloutStatus, TaskInput,

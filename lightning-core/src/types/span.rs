@@ -1,6 +1,6 @@
 //! Spans: what an agent did, as OpenTelemetry has it, under a rollout and an attempt.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -49,9 +49,9 @@ pub struct Span {
     /// The ids of its parent.
     #[serde(default)]
     pub parent: Option<SpanContext>,
-    /// What produced it.
+    /// What produced it. Shared: all spans of a producer have the same.
     #[serde(default)]
-    pub resource: SpanResource,
+    pub resource: Arc<SpanResource>,
     /// Fields that this version does not know.
     #[serde(flatten)]
     pub extra: JsonObject,
@@ -87,7 +87,7 @@ impl Span {
             start_time: None,
             end_time: None,
             parent: None,
-            resource: SpanResource::default(),
+            resource: Arc::default(),
             extra: JsonObject::new(),
         }
     }

@@ -163,7 +163,7 @@ impl State {
     /// Ends the attempts whose time limits have passed, in the order in which they did.
     pub(super) fn expire(&mut self, now: Timestamp) {
         while let Some(&(deadline, place)) = self.deadlines.first()
-            && now > deadline
+            && lifecycle::is_past(deadline, now)
         {
             self.deadlines.pop_first();
             let entry = &mut self.entries[place];

@@ -1,0 +1,35 @@
+# `just` lists the recipes. None is needed: `.ci/run` and the commands below are plain cargo.
+
+export CARGO_TERM_COLOR := "always"
+
+# List the recipes.
+default:
+    @just --list
+
+# What continuous integration runs.
+check:
+    .ci/run
+
+# All tests, doc tests included; `just test store` runs those whose name contains `store`.
+test *filter:
+    cargo test --workspace --features full --locked {{ filter }}
+
+# What each verb of the store costs.
+bench:
+    cargo bench -p lightning-tests --bench store_verbs --locked
+
+# Break the lifecycle in each way of `tests/mutations/lifecycle.json`; about ten minutes.
+mutations *name:
+    cargo run -p lightning-tests --bin mutations --locked -- {{ name }}
+
+# The reference of the API, as docs.rs would show it.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features full --locked --open
+
+# The book, on http://localhost:3000 (needs mdbook).
+book:
+    mdbook serve docs --open
+
+# Licences, advisories, bans (needs cargo-deny; the suite `repository` checks all but advisories without it).
+deny:
+    cargo deny check

@@ -1,0 +1,91 @@
+//! Errors and panics as OpenTelemetry writes exceptions.
+
+use std::{any::Any, error::Error, fmt::Write as _};
+
+use crate::{semconv, types::JsonObject};
+
+/// How many causes of an error are kept.
+const MAX_CAUSES: usize = 32;
+
+/// Something that went wrong.
+///
+/// From an error: `Exception::from(&error)`, for an `anyhow::Error` `Exception::from(&*error)`; its causes stand where
+/// other languages have a stack trace. From what a panicking task left: [`Exception::from_panic`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exception {
+    kind: String,
+    message: String,
+    stacktrace: Option<String>,
+    escaped: bool,
+}
+
+impl Exception {
+    /// An exception of this kind (`TimeoutError`), with a message. It counts as escaped: the operation it was met in
+    /// did not deal with it.
+    pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            kind: kind.into(),
+            message: message.into(),
+            stacktrace: None,
+            escaped: true,
+        }
+    }
+
+    /// A panic, by the payload that `catch_unwind` or a `JoinError` gives.
+    pub fn from_panic(payload: &(dyn Any + Send)) -> Self {
+        let message = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        Self::new("panic", message.unwrap_or("a panic without a message"))
+    }
+
+    /// Says where it arose, or what caused it, in any form.
+    #[must_use]
+    pub fn stacktrace(mut self, stacktrace: impl Into<String>) -> Self {
+        self.stacktrace = Some(stacktrace.into());
+        self
+    }
+
+    /// Says that it was dealt with.
+    #[must_use]
+    pub fn handled(mut self) -> Self {
+        self.escaped = false;
+        self
+    }
+
+    /// What it says.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(super) fn into_attributes(self) -> JsonObject {
+        let mut attributes = JsonObject::new();
+        attributes.insert(semconv::EXCEPTION_TYPE.to_owned(), self.kind.into());
+        attributes.insert(semconv::EXCEPTION_MESSAGE.to_owned(), self.message.into());
+        attributes.insert(semconv::EXCEPTION_ESCAPED.to_owned(), self.escaped.into());
+        if let Some(stacktrace) = self.stacktrace {
+            attributes.insert(semconv::EXCEPTION_STACKTRACE.to_owned(), stacktrace.into());
+        }
+        attributes
+    }
+}
+
+impl<E: Error + ?Sized> From<&E> for Exception {
+    fn from(error: &E) -> Self {
+        let mut causes = String::new();
+        let mut next = error.source();
+        for _ in 0..MAX_CAUSES {
+            let Some(cause) = next else { break };
+            // Writing to a string does not fail.
+            let _ = writeln!(causes, "caused by: {cause}");
+            next = cause.source();
+        }
+        let exception = Self::new(std::any::type_name::<E>(), error.to_string());
+        if causes.is_empty() {
+            exception
+        } else {
+            exception.stacktrace(causes)
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! State of an algorithm that survives the end of the process.
+
+use std::{fmt, marker::PhantomData, sync::Arc};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{AlgorithmIdentity, RunError, RunFolder};
+use crate::types::JsonObject;
+
+/// The file in the run's folder.
+const FILE: &str = "checkpoint.json";
+/// The form of the file, raised when it changes.
+const FORMAT: u32 = 1;
+
+/// The state `S` of an algorithm, kept in `checkpoint.json` of the run's folder.
+///
+/// The file is replaced as a whole, so a crash at any moment leaves the old state or the new one. It names the algorithm,
+/// its version and its parameters; with others it is refused.
+///
+/// ```
+/// use lightning_core::run::RunContext;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), lightning_core::run::RunError> {
+/// let run = RunContext::for_test();
+/// let checkpoint = run.checkpoint::<Vec<String>>();
+/// assert_eq!(checkpoint.load().await?, None);
+/// checkpoint.save(&vec!["best so far".to_owned()]).await?;
+/// assert_eq!(checkpoint.load().await?, Some(vec!["best so far".to_owned()]));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Checkpoint<S> {
+    folder: RunFolder,
+    algorithm: Arc<AlgorithmIdentity>,
+    state: PhantomData<fn() -> S>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Contents<S> {
+    format: u32,
+    algorithm: String,
+    version: String,
+    parameters: JsonObject,
+    state: S,
+}
+
+impl<S> Checkpoint<S> {
+    pub(super) fn new(folder: RunFolder, algorithm: AlgorithmIdentity) -> Self {
+        Self {
+            folder,
+            algorithm: Arc::new(algorithm),
+            state: PhantomData,
+        }
+    }
+}
+
+impl<S: Serialize> Checkpoint<S> {
+    /// Saves the state in place of the one before. When this returns, the state is on the disk.
+    ///
+    /// Cancel safe: once begun it goes on to its end.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Unwritable`], if the state cannot be written as JSON, and [`RunError::Folder`], if the disk does not
+    /// take it. The state before is still there then.
+    pub async fn save(&self, state: &S) -> Result<(), RunError> {
+        let contents = Contents {
+            format: FORMAT,
+            algorithm: self.algorithm.name.clone(),
+            version: self.algorithm.version.clone(),
+            parameters: self.algorithm.parameters.clone(),
+            state,
+        };
+        let bytes = serde_json::to_vec_pretty(&contents).map_err(RunError::Unwritable)?;
+        let folder = self.folder.clone();
+        on_the_disk(move || folder.replace(FILE, &bytes).map(drop)).await
+    }
+}
+
+impl<S: DeserializeOwned> Checkpoint<S> {
+    /// The state that was saved last, if any was.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::OtherSettings`], if it was saved by another algorithm or with other parameters,
+    /// [`RunError::Unreadable`], if it does not hold an `S`, and [`RunError::Folder`], if the disk does not give it.
+    pub async fn load(&self) -> Result<Option<S>, RunError> {
+        let folder = self.folder.clone();
+        let Some(bytes) = on_the_disk(move || folder.read(FILE)).await? else {
+            return Ok(None);
+        };
+        let path = || self.folder.path().join(FILE);
+        let unreadable = |source| RunError::Unreadable { path: path(), source };
+        // The settings are compared first: the state of another algorithm need not fit the type.
+        let contents: Contents<Value> = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        let differences = differences(&contents, &self.algorithm);
+        if !differences.is_empty() {
+            return Err(RunError::OtherSettings {
+                path: path(),
+                differences,
+            });
+        }
+        serde_json::from_value(contents.state)
+            .map(Some)
+            .map_err(unreadable)
+    }
+}
+
+impl<S> fmt::Debug for Checkpoint<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoint")
+            .field("path", &self.folder.path().join(FILE))
+            .finish_non_exhaustive()
+    }
+}
+
+async fn on_the_disk<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, RunError> + Send + 'static,
+) -> Result<T, RunError> {
+    tokio::task::spawn_blocking(act).await.unwrap_or_else(|failure| {
+        Err(RunError::Folder {
+            action: "use the run folder on a thread of its own",
+            path: FILE.into(),
+            source: std::io::Error::other(failure),
+        })
+    })
+}
+
+/// One line for each setting that differs.
+fn differences(saved: &Contents<Value>, now: &AlgorithmIdentity) -> Vec<String> {
+    let line = |name: &str, saved: &Value, now: &Value| {
+        (saved != now).then(|| format!("  {name}: {} in the checkpoint, {} now", shown(saved), shown(now)))
+    };
+    let mut lines: Vec<String> = [
+        line("format", &saved.format.into(), &FORMAT.into()),
+        line(
+            "algorithm",
+            &saved.algorithm.as_str().into(),
+            &now.name.as_str().into(),
+        ),
+        line(
+            "version",
+            &saved.version.as_str().into(),
+            &now.version.as_str().into(),
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let mut names: Vec<&String> = saved.parameters.keys().chain(now.parameters.keys()).collect();
+    names.sort();
+    names.dedup();
+    let of = |settings: &JsonObject, name: &str| settings.get(name).cloned().unwrap_or_default();
+    lines.extend(
+        names
+            .into_iter()
+            .filter_map(|name| line(name, &of(&saved.parameters, name), &of(&now.parameters, name))),
+    );
+    lines
+}
+
+fn shown(value: &Value) -> String {
+    if value.is_null() {
+        "not set".to_owned()
+    } else {
+        value.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn identity(parameters: &Value) -> AlgorithmIdentity {
+        let parameters = parameters.as_object().cloned().unwrap_or_default();
+        AlgorithmIdentity {
+            name: "beam".to_owned(),
+            version: "1".to_owned(),
+            parameters,
+        }
+    }
+
+    #[tokio::test]
+    async fn other_settings_are_refused_and_shown() {
+        let folder = RunFolder::temporary();
+        let saved = Checkpoint::new(folder.clone(), identity(&json!({"width": 4, "depth": 2})));
+        saved.save(&7).await.unwrap();
+        let mut other = identity(&json!({"width": 8, "seed": 1, "depth": 2}));
+        other.version = "2".to_owned();
+        let error = Checkpoint::<i32>::new(folder, other).load().await.unwrap_err();
+        let RunError::OtherSettings { differences, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(
+            differences,
+            [
+                "  version: \"1\" in the checkpoint, \"2\" now",
+                "  seed: not set in the checkpoint, 1 now",
+                "  width: 4 in the checkpoint, 8 now",
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_state_of_another_type_is_refused_with_the_file() {
+        let folder = RunFolder::temporary();
+        Checkpoint::new(folder.clone(), identity(&Value::Null))
+            .save(&"text")
+            .await
+            .unwrap();
+        let error = Checkpoint::<i32>::new(folder, identity(&Value::Null))
+            .load()
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("checkpoint.json"), "{error}");
+        assert!(matches!(error, RunError::Unreadable { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_refused() {
+        let folder = RunFolder::temporary();
+        folder.replace(FILE, b"{\"format\": 1, \"alg").unwrap();
+        let error = Checkpoint::<i32>::new(folder, identity(&Value::Null))
+            .load()
+            .await
+            .unwrap_err();
+        assert!(matches!(error, RunError::Unreadable { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_state_that_cannot_be_written_leaves_the_one_before() {
+        let folder = RunFolder::temporary();
+        let numbers = Checkpoint::new(folder.clone(), identity(&Value::Null));
+        numbers.save(&1).await.unwrap();
+        let odd = Checkpoint::new(folder, identity(&Value::Null));
+        let map = std::collections::HashMap::from([(vec![1], 1)]);
+        assert!(matches!(odd.save(&map).await, Err(RunError::Unwritable(_))));
+        assert_eq!(numbers.load().await.unwrap(), Some(1));
+    }
+}

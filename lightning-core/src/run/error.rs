@@ -1,0 +1,89 @@
+//! What can go wrong in a run besides the algorithm itself.
+
+use std::{io, path::PathBuf};
+
+use crate::{store::StoreError, types::RolloutId};
+
+/// Why the run's folder or a checkpoint in it could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// A file or a folder could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Folder {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+
+    /// A checkpoint is there but cannot be read: it is damaged, or the state's type has changed.
+    #[error("the checkpoint {} does not hold this algorithm's state: {source}; remove the file to start anew", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+
+    /// The state cannot be written as JSON.
+    #[error("the state cannot be written as JSON: {0}")]
+    Unwritable(#[source] serde_json::Error),
+
+    /// A checkpoint was made by another algorithm, another version of it, or with other parameters.
+    #[error("the checkpoint {} was made with other settings; resume with the same ones, or use another run folder:\n{}", path.display(), differences.join("\n"))]
+    OtherSettings {
+        /// The file.
+        path: PathBuf,
+        /// One line for each setting that differs: `beam_width: 4 in the checkpoint, 8 now`.
+        differences: Vec<String>,
+    },
+}
+
+/// Why an evaluation has no result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvaluateError {
+    /// The store did not do what it was asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+
+    /// A task or a resource cannot be written as JSON.
+    #[error("{what} cannot be written as JSON: {source}")]
+    Unwritable {
+        /// Which task or resource.
+        what: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+
+    /// More rollouts failed than the policy allows. A mean over the rest would say nothing.
+    #[error(
+        "{failed} of {total} rollouts failed, more than the policy allows; the first, {rollout_id}, with: {message}"
+    )]
+    TooManyFailed {
+        /// How many failed, after retries.
+        failed: usize,
+        /// How many there were.
+        total: usize,
+        /// The first that failed, in the order of the tasks.
+        rollout_id: RolloutId,
+        /// What it failed with.
+        message: String,
+    },
+
+    /// There were no rewards to take a mean of.
+    #[error("none of the {total} rollouts has a reward; the first without one: {reason}")]
+    NoReward {
+        /// How many rollouts there were.
+        total: usize,
+        /// Why the first of them has none.
+        reason: String,
+    },
+
+    /// The run was asked to stop; what was under way has been cancelled.
+    #[error("the run was asked to stop")]
+    Cancelled,
+}

@@ -1,0 +1,432 @@
+//! Running tasks and collecting their rewards.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use futures::future::try_join_all;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::{EvaluateError, Outcome, OutcomeResult, Progress, RunContext};
+use crate::{
+    ids::{IdSource as _, RandomIds},
+    store::{Answer, Command, Request, Store, StoreError},
+    types::{
+        NamedResources, NewRollout, Resource, ResourcesId, Rollout, RolloutConfig, RolloutId, RolloutMode,
+        RolloutPatch, RolloutStatus, SpanQuery,
+    },
+};
+
+/// Runs tasks on whatever runners work on the run's store, and collects their rewards.
+///
+/// Publishes the resources, enqueues a rollout for each task and repetition, waits, reads the spans, and gives the
+/// outcomes in the order of the tasks, whatever the number of runners.
+///
+/// What a run has evaluated once it does not evaluate again: the same task with the same resources in the same
+/// repetition is the same rollout. This also holds for a run that was resumed, as long as its store still knows the
+/// request keys (for 24 hours, see [`Store`]). [`fresh`](Self::fresh) asks for new rollouts.
+///
+/// ```no_run
+/// # use lightning_core::{run::{EvaluateError, RunContext}, types::{Dataset, PromptTemplate, RolloutMode}};
+/// # async fn example(run: RunContext, questions: Dataset<String>) -> Result<(), EvaluateError> {
+/// let evaluation = run
+///     .evaluator()
+///     .resource("prompt", PromptTemplate::new("Answer {question}"))
+///     .tasks(&questions)
+///     .mode(RolloutMode::Val)
+///     .evaluate()
+///     .await?;
+/// println!("mean reward: {}", evaluation.mean()?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing runs until `evaluate` is awaited"]
+pub struct Evaluator {
+    run: RunContext,
+    resources: Option<NamedResources>,
+    tasks: Result<Vec<serde_json::Value>, EvaluateError>,
+    mode: Option<RolloutMode>,
+    repetitions: usize,
+    config: Option<RolloutConfig>,
+    policy: FailurePolicy,
+    label: String,
+    fresh: bool,
+}
+
+/// What to do about rollouts that fail. What failed never counts as a reward of 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FailurePolicy {
+    /// How often a task is run again after a rollout of it failed. This comes on top of the attempts that the rollout's
+    /// own configuration allows.
+    pub retries: u32,
+    /// Which share of the rollouts may fail for good, from 0 to 1. With more, the evaluation is given up.
+    pub abort_above: f64,
+}
+
+impl Default for FailurePolicy {
+    /// No retries, and no result if more than half of the rollouts fail.
+    fn default() -> Self {
+        Self {
+            retries: 0,
+            abort_above: 0.5,
+        }
+    }
+}
+
+impl Evaluator {
+    pub(super) fn new(run: RunContext) -> Self {
+        Self {
+            run,
+            resources: None,
+            tasks: Ok(Vec::new()),
+            mode: None,
+            repetitions: 1,
+            config: None,
+            policy: FailurePolicy::default(),
+            label: "evaluate".to_owned(),
+            fresh: false,
+        }
+    }
+
+    /// The resources that the agent uses; the store's latest if not set.
+    pub fn resources(mut self, resources: NamedResources) -> Self {
+        self.resources = Some(resources);
+        self
+    }
+
+    /// Adds one resource to those that the agent uses.
+    pub fn resource(mut self, name: impl Into<String>, resource: impl Into<Resource>) -> Self {
+        self.resources.get_or_insert_default().insert(name, resource);
+        self
+    }
+
+    /// Adds tasks.
+    pub fn tasks<'a, T: Serialize + 'a>(mut self, tasks: impl IntoIterator<Item = &'a T>) -> Self {
+        if let Ok(known) = &mut self.tasks {
+            for task in tasks {
+                match serde_json::to_value(task) {
+                    Ok(input) => known.push(input),
+                    Err(source) => {
+                        let what = format!("task {}", known.len());
+                        self.tasks = Err(EvaluateError::Unwritable { what, source });
+                        break;
+                    }
+                }
+            }
+        }
+        self
+    }
+
+    /// What the rollouts are for.
+    pub fn mode(mut self, mode: RolloutMode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// How often each task is run, at least 1. The outcomes of a task stand together.
+    pub fn repetitions(mut self, repetitions: usize) -> Self {
+        self.repetitions = repetitions.max(1);
+        self
+    }
+
+    /// Time limits and attempts of each rollout; the trainer's if not set.
+    pub fn config(mut self, config: RolloutConfig) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// What to do about rollouts that fail.
+    pub fn on_failure(mut self, policy: FailurePolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// What the progress is labelled with; `evaluate` if not set.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// Makes new rollouts, also for what this run has evaluated before.
+    pub fn fresh(mut self) -> Self {
+        self.fresh = true;
+        self
+    }
+
+    /// Runs the tasks and collects the outcomes.
+    ///
+    /// When the run is asked to stop, or too many rollouts fail, the rollouts still under way are cancelled. Not cancel
+    /// safe in one respect: dropped, it leaves the rollouts that it enqueued to the runners.
+    ///
+    /// # Errors
+    ///
+    /// See [`EvaluateError`].
+    pub async fn evaluate(self) -> Result<Evaluation, EvaluateError> {
+        let Self {
+            run,
+            resources,
+            tasks,
+            mode,
+            repetitions,
+            config,
+            policy,
+            label,
+            fresh,
+        } = self;
+        let tasks = tasks?;
+        let store = &**run.store();
+        let scope = if fresh {
+            format!("{}/{}", run.id(), RandomIds.hex(16))
+        } else {
+            run.id().to_owned()
+        };
+        let (resources_id, version) = publish(store, &scope, resources).await?;
+
+        let total = tasks.len() * repetitions;
+        let progress = run.progress(label, Some(total as u64));
+        let under_way = UnderWay {
+            run: &run,
+            scope,
+            policy,
+            total,
+            failed: AtomicUsize::new(0),
+            open: Mutex::default(),
+            progress,
+        };
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        let mut jobs = Vec::with_capacity(total);
+        for input in tasks {
+            let new = NewRollout {
+                input: input.into(),
+                mode,
+                resources_id: resources_id.clone(),
+                config: config.clone(),
+                metadata: None,
+            };
+            // The resources' version belongs to what was evaluated, though no field of the rollout.
+            let digest = digest(&(&new, version)).map_err(|source| EvaluateError::Unwritable {
+                what: "a rollout".to_owned(),
+                source,
+            })?;
+            for _ in 0..repetitions {
+                let repetition = seen.entry(digest.clone()).or_default();
+                jobs.push(under_way.run_task(new.clone(), format!("{digest}/{repetition}")));
+                *repetition += 1;
+            }
+        }
+        let outcomes = tokio::select! {
+            outcomes = try_join_all(jobs) => outcomes,
+            () = run.cancelled() => Err(EvaluateError::Cancelled),
+        };
+        if outcomes.is_err() {
+            under_way.cancel_open().await;
+        }
+        Ok(Evaluation { outcomes: outcomes? })
+    }
+}
+
+/// The resources to use, published under a key, so that the same ones have the same id over the whole run.
+async fn publish(
+    store: &dyn Store,
+    scope: &str,
+    resources: Option<NamedResources>,
+) -> Result<(Option<ResourcesId>, u64), EvaluateError> {
+    let Some(resources) = resources else {
+        let latest = store.get_latest_resources().await?;
+        return Ok(latest.map_or((None, 0), |latest| (Some(latest.resources_id), latest.version)));
+    };
+    let digest = digest(&resources).map_err(|source| EvaluateError::Unwritable {
+        what: "a resource".to_owned(),
+        source,
+    })?;
+    let key = format!("evaluation/{scope}/resources/{digest}");
+    let command = Command::AddResources { resources };
+    match store.execute(Request::keyed(command, key)).await? {
+        Answer::Resources(added) => Ok((Some(added.resources_id), added.version)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn unexpected(answer: &Answer) -> EvaluateError {
+    EvaluateError::Store(StoreError::Internal {
+        reason: format!("the store answered an evaluation with {answer:?}"),
+        source: None,
+    })
+}
+
+/// Stands for a value in request keys: equal values have equal digests, in every process.
+fn digest(value: &impl Serialize) -> serde_json::Result<String> {
+    // Through `Value`, whose objects are sorted.
+    let canonical = serde_json::to_vec(&serde_json::to_value(value)?)?;
+    let hash = Sha256::digest(&canonical);
+    Ok(hash[..16].iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// An evaluation that is going on.
+struct UnderWay<'a> {
+    run: &'a RunContext,
+    scope: String,
+    policy: FailurePolicy,
+    total: usize,
+    failed: AtomicUsize,
+    /// The rollouts that have been enqueued and not been seen to end.
+    open: Mutex<HashSet<RolloutId>>,
+    progress: Progress,
+}
+
+impl UnderWay<'_> {
+    async fn run_task(&self, new: NewRollout, key: String) -> Result<Outcome, EvaluateError> {
+        // The semaphore is never closed.
+        let _permit = self.run.shared.in_flight.acquire().await;
+        let mut retry = 0;
+        loop {
+            let key = format!("evaluation/{}/{key}/{retry}", self.scope);
+            let outcome = self.run_rollout(new.clone(), key).await?;
+            let OutcomeResult::Failed { message, .. } = &outcome.result else {
+                self.progress.advance(1);
+                return Ok(outcome);
+            };
+            if retry < self.policy.retries {
+                retry += 1;
+                continue;
+            }
+            let failed = self.failed.fetch_add(1, Ordering::Relaxed) + 1;
+            if failed as f64 > self.policy.abort_above * self.total as f64 {
+                return Err(EvaluateError::TooManyFailed {
+                    failed,
+                    total: self.total,
+                    rollout_id: outcome.rollout.rollout_id.clone(),
+                    message: message.clone(),
+                });
+            }
+            self.progress.advance(1);
+            return Ok(outcome);
+        }
+    }
+
+    async fn run_rollout(&self, new: NewRollout, key: String) -> Result<Outcome, EvaluateError> {
+        let store = &**self.run.store();
+        let command = Command::EnqueueRollouts { rollouts: vec![new] };
+        let id = match store.execute(Request::keyed(command, key)).await? {
+            Answer::Enqueued(made) if made.len() == 1 => made[0].rollout_id.clone(),
+            other => return Err(unexpected(&other)),
+        };
+        self.open().insert(id.clone());
+        let ended = wait_for(store, &id).await?;
+        self.open().remove(&id);
+        let latest = store.get_latest_attempt(&id).await?;
+        let spans = store.query_spans(SpanQuery::of(id).latest_attempt()).await?;
+        Ok(Outcome::new(ended, latest.as_ref(), spans.items))
+    }
+
+    async fn cancel_open(&self) {
+        let open: Vec<RolloutId> = self.open().drain().collect();
+        for id in open {
+            let cancelled = RolloutPatch::status(RolloutStatus::Cancelled);
+            if let Err(error) = self.run.store().update_rollout(id.clone(), cancelled).await {
+                tracing::warn!(
+                    target: "lightning::run",
+                    rollout_id = %id,
+                    error = %error,
+                    "a rollout of an evaluation that was given up could not be cancelled"
+                );
+            }
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashSet<RolloutId>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn wait_for(store: &dyn Store, id: &RolloutId) -> Result<Rollout, EvaluateError> {
+    let ended = store.wait_for_rollouts(std::slice::from_ref(id), None).await?;
+    ended.into_iter().next().ok_or_else(|| {
+        EvaluateError::Store(StoreError::Internal {
+            reason: format!("a wait for rollout {id} ended without it"),
+            source: None,
+        })
+    })
+}
+
+/// What became of the rollouts of an evaluation.
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    outcomes: Vec<Outcome>,
+}
+
+impl Evaluation {
+    /// The outcomes in the order of the tasks; those of the repetitions of a task stand together.
+    pub fn outcomes(&self) -> &[Outcome] {
+        &self.outcomes
+    }
+
+    /// The outcomes themselves.
+    pub fn into_outcomes(self) -> Vec<Outcome> {
+        self.outcomes
+    }
+
+    /// The primary rewards of those that have one, in order.
+    pub fn rewards(&self) -> impl Iterator<Item = f64> {
+        self.outcomes
+            .iter()
+            .filter_map(|outcome| Some(outcome.reward()?.primary()))
+    }
+
+    /// How many failed.
+    pub fn failed(&self) -> usize {
+        let failed = |outcome: &&Outcome| matches!(outcome.result, OutcomeResult::Failed { .. });
+        self.outcomes.iter().filter(failed).count()
+    }
+
+    /// How many succeeded without a reward.
+    pub fn without_reward(&self) -> usize {
+        let none = |outcome: &&Outcome| matches!(outcome.result, OutcomeResult::NoSignal(_));
+        self.outcomes.iter().filter(none).count()
+    }
+
+    /// The mean of the primary rewards of those that have one. What failed or has none does not count, least of all as 0.
+    ///
+    /// # Errors
+    ///
+    /// [`EvaluateError::NoReward`], if none has one.
+    pub fn mean(&self) -> Result<f64, EvaluateError> {
+        self.mean_of_values(self.rewards())
+    }
+
+    /// The mean of one dimension of the rewards, over those that have it.
+    ///
+    /// # Errors
+    ///
+    /// [`EvaluateError::NoReward`], if none has it.
+    pub fn mean_of(&self, dimension: &str) -> Result<f64, EvaluateError> {
+        self.mean_of_values(
+            self.outcomes
+                .iter()
+                .filter_map(|outcome| outcome.reward()?.get(dimension)),
+        )
+    }
+
+    fn mean_of_values(&self, values: impl Iterator<Item = f64>) -> Result<f64, EvaluateError> {
+        let (sum, count) = values.fold((0.0, 0_u32), |(sum, count), value| (sum + value, count + 1));
+        if count > 0 {
+            return Ok(sum / f64::from(count));
+        }
+        let first = self.outcomes.iter().find(|outcome| outcome.reward().is_none());
+        let reason = match first {
+            Some(outcome) => format!("{}: {}", outcome.rollout.rollout_id, outcome.result),
+            None if self.outcomes.is_empty() => "there were no tasks".to_owned(),
+            None => "the rewards do not have this dimension".to_owned(),
+        };
+        Err(EvaluateError::NoReward {
+            total: self.outcomes.len(),
+            reason,
+        })
+    }
+}

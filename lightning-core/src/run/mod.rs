@@ -1,0 +1,360 @@
+//! The kit of an algorithm: what nearly every algorithm needs besides the store.
+//!
+//! [`RunContext`] (slot `run`) identifies a run and makes it repeatable: its id, its seed, its folder, its metrics. It
+//! offers [checkpoints](Checkpoint), an [`Evaluator`], [conditions to stop](StopWhen) and [progress](Progress). All of it
+//! is ordinary use of [`Store`] and of the file system; an algorithm may always go below.
+//!
+//! This module knows nothing of runners, agents or trainers.
+
+mod checkpoint;
+mod error;
+mod evaluator;
+mod folder;
+mod metrics;
+mod outcome;
+mod progress;
+mod stop;
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use rand::{SeedableRng, rngs::StdRng};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+pub use self::{
+    checkpoint::Checkpoint,
+    error::{EvaluateError, RunError},
+    evaluator::{Evaluation, Evaluator, FailurePolicy},
+    folder::RunFolder,
+    metrics::Metric,
+    outcome::{NoSignal, Outcome, OutcomeResult},
+    progress::{Progress, ProgressEvent, ProgressSink},
+    stop::{Achieved, StopReason, StopWhen},
+};
+use self::{metrics::MetricLog, progress::Silent, stop::Scores};
+use crate::{
+    clock::{Clock, SystemClock},
+    store::{MemoryStore, Store},
+    types::{JsonObject, Timestamp},
+};
+
+/// How many rollouts of a run's evaluations are under way at once, unless set otherwise.
+const DEFAULT_IN_FLIGHT: usize = 1024;
+
+/// The run that an algorithm is part of. A clone is the same run.
+///
+/// ```
+/// use lightning_core::run::RunContext;
+/// use rand::RngExt as _;
+///
+/// let run = RunContext::for_test();
+/// assert_eq!(run.rng().random::<u64>(), run.rng().random::<u64>(), "the seed decides");
+/// ```
+#[derive(Clone)]
+pub struct RunContext {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    id: String,
+    seed: u64,
+    algorithm: AlgorithmIdentity,
+    folder: RunFolder,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    began: Timestamp,
+    cancellation: CancellationToken,
+    in_flight: Arc<Semaphore>,
+    metrics: MetricLog,
+    progress: Arc<dyn ProgressSink>,
+    stop_when: StopWhen,
+    scores: Mutex<Scores>,
+    rollouts: AtomicU64,
+    model_calls: AtomicU64,
+    tokens: AtomicU64,
+}
+
+/// Which algorithm a run runs, and with which parameters: what a checkpoint must agree with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AlgorithmIdentity {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its parameters by name.
+    pub parameters: JsonObject,
+}
+
+/// Builds a [`RunContext`]. The trainer does so; others need it only to drive an algorithm by hand.
+pub struct RunContextBuilder {
+    id: String,
+    seed: u64,
+    algorithm: AlgorithmIdentity,
+    folder: Option<RunFolder>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    cancellation: CancellationToken,
+    in_flight: usize,
+    progress: Arc<dyn ProgressSink>,
+    stop_when: StopWhen,
+}
+
+impl RunContext {
+    /// Begins a run whose evaluations go to `store`.
+    pub fn builder(id: impl Into<String>, store: Arc<dyn Store>) -> RunContextBuilder {
+        RunContextBuilder {
+            id: id.into(),
+            seed: 0,
+            algorithm: AlgorithmIdentity::default(),
+            folder: None,
+            store,
+            clock: Arc::new(SystemClock::new()),
+            cancellation: CancellationToken::new(),
+            in_flight: DEFAULT_IN_FLIGHT,
+            progress: Arc::new(Silent),
+            stop_when: StopWhen::never(),
+        }
+    }
+
+    /// The run `test` with the seed 0, an empty store in memory and a temporary folder, for calling an algorithm in a
+    /// test. An algorithm that evaluates needs runners on the same store: use [`builder`](Self::builder).
+    pub fn for_test() -> Self {
+        Self::builder("test", Arc::new(MemoryStore::new())).build()
+    }
+
+    /// What tells this run from all others.
+    pub fn id(&self) -> &str {
+        &self.shared.id
+    }
+
+    /// The seed of the run's random numbers: the same seed gives the same choices.
+    pub fn seed(&self) -> u64 {
+        self.shared.seed
+    }
+
+    /// A generator of random numbers that starts from the seed each time it is asked for.
+    pub fn rng(&self) -> StdRng {
+        StdRng::seed_from_u64(self.shared.seed)
+    }
+
+    /// The run's folder. It is made when something is first written to it.
+    pub fn folder(&self) -> &RunFolder {
+        &self.shared.folder
+    }
+
+    /// The path of the run's folder, which exists from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Folder`], if it cannot be made.
+    pub fn dir(&self) -> Result<PathBuf, RunError> {
+        self.shared.folder.create()
+    }
+
+    /// Which algorithm runs.
+    pub fn algorithm(&self) -> &AlgorithmIdentity {
+        &self.shared.algorithm
+    }
+
+    /// The store that the run's evaluations go to.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.shared.store
+    }
+
+    /// The state that survives the end of the process, kept in the run's folder.
+    pub fn checkpoint<S>(&self) -> Checkpoint<S> {
+        Checkpoint::new(self.shared.folder.clone(), self.shared.algorithm.clone())
+    }
+
+    /// Runs tasks and collects their rewards.
+    pub fn evaluator(&self) -> Evaluator {
+        Evaluator::new(self.clone())
+    }
+
+    /// Notes the value of a figure at a step, in `metrics.jsonl` of the run's folder and in the report.
+    ///
+    /// It never fails: what cannot be written is logged. Values that are not finite are written as null.
+    pub fn log_metric(&self, name: impl Into<String>, step: u64, value: f64) {
+        let time = self.shared.clock.now();
+        let metric = Metric {
+            name: name.into(),
+            step,
+            value,
+            time,
+        };
+        self.shared.metrics.push(&self.shared.folder, metric);
+    }
+
+    /// The figures noted so far, in order.
+    pub fn metrics(&self) -> Vec<Metric> {
+        self.shared.metrics.all()
+    }
+
+    /// Shows how far something has got: bars on a terminal, lines elsewhere. `total` is `None` where it is not known.
+    pub fn progress(&self, label: impl Into<String>, total: Option<u64>) -> Progress {
+        Progress::start(Arc::clone(&self.shared.progress), label.into(), total)
+    }
+
+    /// Whether the run was asked to stop. An algorithm then returns its best result so far.
+    pub fn is_cancelled(&self) -> bool {
+        self.shared.cancellation.is_cancelled()
+    }
+
+    /// Resolves when the run is asked to stop. Cancel safe.
+    pub async fn cancelled(&self) {
+        self.shared.cancellation.cancelled().await;
+    }
+
+    /// What asks the run to stop.
+    pub fn cancellation(&self) -> &CancellationToken {
+        &self.shared.cancellation
+    }
+
+    /// The score that a round of the algorithm reached; greater is better. Stop conditions on scores go by it.
+    ///
+    /// A score that is not a number counts as no improvement.
+    pub fn report_score(&self, score: f64) {
+        let round = self.scores().report(score);
+        self.log_metric("score", round, score);
+    }
+
+    /// Why the run should stop now, if it should. An algorithm asks between its rounds.
+    pub fn should_stop(&self) -> Option<StopReason> {
+        self.shared.stop_when.reason(&self.achieved())
+    }
+
+    /// What the run has done so far.
+    pub fn achieved(&self) -> Achieved {
+        let shared = &*self.shared;
+        let scores = *self.scores();
+        Achieved {
+            rollouts: shared.rollouts.load(Ordering::Relaxed),
+            model_calls: shared.model_calls.load(Ordering::Relaxed),
+            tokens: shared.tokens.load(Ordering::Relaxed),
+            seconds: shared.clock.now() - shared.began,
+            best_score: scores.best,
+            rounds_without_improvement: scores.rounds_without_improvement,
+            stop_file_exists: shared.stop_when.stop_file_exists(),
+            cancelled: self.is_cancelled(),
+        }
+    }
+
+    /// Counts a rollout that has ended, for stop conditions and the report. Whoever runs the runners calls it.
+    pub fn count_rollout(&self, model_calls: u64, tokens: u64) {
+        self.shared.rollouts.fetch_add(1, Ordering::Relaxed);
+        self.shared.model_calls.fetch_add(model_calls, Ordering::Relaxed);
+        self.shared.tokens.fetch_add(tokens, Ordering::Relaxed);
+    }
+
+    fn scores(&self) -> MutexGuard<'_, Scores> {
+        self.shared.scores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for RunContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunContext")
+            .field("id", &self.shared.id)
+            .field("seed", &self.shared.seed)
+            .field("algorithm", &self.shared.algorithm.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RunContextBuilder {
+    /// Decides the run's random choices; 0 if not set.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Says which algorithm runs.
+    #[must_use]
+    pub fn algorithm(mut self, algorithm: AlgorithmIdentity) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
+
+    /// Where the run keeps its files; a temporary folder that goes with the run if not set.
+    #[must_use]
+    pub fn folder(mut self, path: impl Into<PathBuf>) -> Self {
+        self.folder = Some(RunFolder::at(path));
+        self
+    }
+
+    /// Where time comes from; the machine's if not set.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// What asks the run to stop.
+    #[must_use]
+    pub fn cancellation(mut self, cancellation: CancellationToken) -> Self {
+        self.cancellation = cancellation;
+        self
+    }
+
+    /// How many rollouts all evaluations of the run together may have under way; at least 1, and 1024 if not set.
+    #[must_use]
+    pub fn in_flight(mut self, rollouts: usize) -> Self {
+        self.in_flight = rollouts;
+        self
+    }
+
+    /// Where progress is shown; nowhere if not set.
+    #[must_use]
+    pub fn progress(mut self, sink: Arc<dyn ProgressSink>) -> Self {
+        self.progress = sink;
+        self
+    }
+
+    /// When the run should stop, besides being asked to; never if not set.
+    #[must_use]
+    pub fn stop_when(mut self, condition: StopWhen) -> Self {
+        self.stop_when = condition;
+        self
+    }
+
+    /// The run, which begins now.
+    pub fn build(self) -> RunContext {
+        let permits = self.in_flight.clamp(1, Semaphore::MAX_PERMITS);
+        RunContext {
+            shared: Arc::new(Shared {
+                folder: self.folder.unwrap_or_else(RunFolder::temporary),
+                id: self.id,
+                seed: self.seed,
+                algorithm: self.algorithm,
+                store: self.store,
+                began: self.clock.now(),
+                clock: self.clock,
+                cancellation: self.cancellation,
+                in_flight: Arc::new(Semaphore::new(permits)),
+                metrics: MetricLog::default(),
+                progress: self.progress,
+                stop_when: self.stop_when,
+                scores: Mutex::default(),
+                rollouts: AtomicU64::new(0),
+                model_calls: AtomicU64::new(0),
+                tokens: AtomicU64::new(0),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for RunContextBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunContextBuilder")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}

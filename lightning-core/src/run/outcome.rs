@@ -1,0 +1,121 @@
+//! What became of one rollout of an evaluation.
+
+use std::{collections::BTreeSet, fmt};
+
+use crate::{
+    semconv,
+    types::{Attempt, Reward, Rollout, RolloutStatus, Span, final_reward},
+};
+
+/// What became of one rollout.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The rollout, which has ended.
+    pub rollout: Rollout,
+    /// Its reward, or why there is none.
+    pub result: OutcomeResult,
+    /// The spans of its latest attempt.
+    pub spans: Vec<Span>,
+}
+
+/// The reward of a rollout, or why there is none. None of the three stands for a reward of 0.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OutcomeResult {
+    /// It succeeded and its last reward is this.
+    Rewarded(Reward),
+    /// It succeeded, but nothing says how well.
+    NoSignal(NoSignal),
+    /// It did not succeed: the agent failed, a time limit passed, somebody cancelled it.
+    Failed {
+        /// How it ended.
+        status: RolloutStatus,
+        /// What its last attempt ended with.
+        message: String,
+    },
+}
+
+/// Why a rollout that succeeded has no reward.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NoSignal {
+    /// Its trace is empty.
+    NoSpans,
+    /// None of its spans carries a reward.
+    NoReward {
+        /// The names of the spans that there are.
+        span_names: BTreeSet<String>,
+    },
+}
+
+impl Outcome {
+    /// Reads the outcome off a rollout that has ended and the spans of its latest attempt.
+    pub fn new(rollout: Rollout, latest: Option<&Attempt>, spans: Vec<Span>) -> Self {
+        let result = if rollout.status == RolloutStatus::Succeeded {
+            match final_reward(&spans) {
+                Some(reward) => OutcomeResult::Rewarded(reward),
+                None if spans.is_empty() => OutcomeResult::NoSignal(NoSignal::NoSpans),
+                None => OutcomeResult::NoSignal(NoSignal::NoReward {
+                    span_names: spans.iter().map(|span| span.name.clone()).collect(),
+                }),
+            }
+        } else {
+            OutcomeResult::Failed {
+                status: rollout.status,
+                message: failure(&rollout, latest),
+            }
+        };
+        Self {
+            rollout,
+            result,
+            spans,
+        }
+    }
+
+    /// The reward, if there is one.
+    pub fn reward(&self) -> Option<&Reward> {
+        match &self.result {
+            OutcomeResult::Rewarded(reward) => Some(reward),
+            OutcomeResult::NoSignal(_) | OutcomeResult::Failed { .. } => None,
+        }
+    }
+}
+
+fn failure(rollout: &Rollout, latest: Option<&Attempt>) -> String {
+    let Some(attempt) = latest else {
+        return format!("{} before any attempt", rollout.status.as_str());
+    };
+    let reason = attempt
+        .metadata
+        .as_ref()
+        .and_then(|notes| notes.get(semconv::ATTEMPT_REASON));
+    match reason.and_then(serde_json::Value::as_str) {
+        Some(reason) => reason.to_owned(),
+        None => format!("its last attempt ended as {}", attempt.status.as_str()),
+    }
+}
+
+impl fmt::Display for NoSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSpans => f.write_str("its trace is empty; let the agent return or emit a reward"),
+            Self::NoReward { span_names } => {
+                let names: Vec<&str> = span_names.iter().map(String::as_str).collect();
+                write!(
+                    f,
+                    "none of its spans carries a reward (there are: {}); let the agent return or emit one",
+                    names.join(", ")
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for OutcomeResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rewarded(reward) => write!(f, "reward {}", reward.primary()),
+            Self::NoSignal(reason) => write!(f, "no reward: {reason}"),
+            Self::Failed { status, message } => write!(f, "{}: {message}", status.as_str()),
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! When a run should stop.
+
+use std::{fmt, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// When a run should stop: as soon as one of the limits is reached. All of them are optional.
+///
+/// ```
+/// use lightning_core::run::{Achieved, StopReason, StopWhen};
+///
+/// let stop = StopWhen::never().rollouts(1000).score(0.95);
+/// let achieved = Achieved { rollouts: 40, best_score: Some(0.97), ..Achieved::default() };
+/// assert_eq!(stop.reason(&achieved), Some(StopReason::Score));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StopWhen {
+    rollouts: Option<u64>,
+    model_calls: Option<u64>,
+    tokens: Option<u64>,
+    seconds: Option<f64>,
+    score: Option<f64>,
+    rounds_without_improvement: Option<u64>,
+    file: Option<PathBuf>,
+}
+
+/// What a run has done so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Achieved {
+    /// How many rollouts have ended.
+    pub rollouts: u64,
+    /// How many model calls they made.
+    pub model_calls: u64,
+    /// How many tokens these took, prompts and completions together.
+    pub tokens: u64,
+    /// How long it has been running.
+    pub seconds: f64,
+    /// The best score that a round reached.
+    pub best_score: Option<f64>,
+    /// How many rounds have passed since the best one.
+    pub rounds_without_improvement: u64,
+    /// Whether the stop file is there.
+    pub stop_file_exists: bool,
+    /// Whether somebody asked the run to stop.
+    pub cancelled: bool,
+}
+
+/// Why a run should stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StopReason {
+    /// Somebody asked it to: Ctrl-C, or a cancellation token.
+    Cancelled,
+    /// The stop file is there.
+    File,
+    /// The score was reached.
+    Score,
+    /// The limit of rollouts was reached.
+    Rollouts,
+    /// The limit of model calls was reached.
+    ModelCalls,
+    /// The limit of tokens was reached.
+    Tokens,
+    /// The time is up.
+    Time,
+    /// There was no improvement for too many rounds.
+    NoImprovement,
+}
+
+impl StopWhen {
+    /// Only when asked to.
+    pub fn never() -> Self {
+        Self::default()
+    }
+
+    /// After so many rollouts.
+    #[must_use]
+    pub fn rollouts(mut self, limit: u64) -> Self {
+        self.rollouts = Some(limit);
+        self
+    }
+
+    /// After so many model calls.
+    #[must_use]
+    pub fn model_calls(mut self, limit: u64) -> Self {
+        self.model_calls = Some(limit);
+        self
+    }
+
+    /// After so many tokens.
+    #[must_use]
+    pub fn tokens(mut self, limit: u64) -> Self {
+        self.tokens = Some(limit);
+        self
+    }
+
+    /// After so many seconds.
+    #[must_use]
+    pub fn seconds(mut self, limit: f64) -> Self {
+        self.seconds = Some(limit);
+        self
+    }
+
+    /// When a round reaches this score.
+    #[must_use]
+    pub fn score(mut self, goal: f64) -> Self {
+        self.score = Some(goal);
+        self
+    }
+
+    /// When so many rounds in a row bring no improvement.
+    #[must_use]
+    pub fn rounds_without_improvement(mut self, rounds: u64) -> Self {
+        self.rounds_without_improvement = Some(rounds);
+        self
+    }
+
+    /// When this file appears.
+    #[must_use]
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.file = Some(path.into());
+        self
+    }
+
+    /// Why to stop now, if at all. With several reasons, the first in the order of [`StopReason`].
+    pub fn reason(&self, achieved: &Achieved) -> Option<StopReason> {
+        let reached = |limit: Option<u64>, value: u64| limit.is_some_and(|limit| value >= limit);
+        let passed = |limit: Option<f64>, value: f64| limit.is_some_and(|limit| value >= limit);
+        let reasons = [
+            (achieved.cancelled, StopReason::Cancelled),
+            (achieved.stop_file_exists, StopReason::File),
+            (
+                achieved.best_score.is_some_and(|best| passed(self.score, best)),
+                StopReason::Score,
+            ),
+            (reached(self.rollouts, achieved.rollouts), StopReason::Rollouts),
+            (
+                reached(self.model_calls, achieved.model_calls),
+                StopReason::ModelCalls,
+            ),
+            (reached(self.tokens, achieved.tokens), StopReason::Tokens),
+            (passed(self.seconds, achieved.seconds), StopReason::Time),
+            (
+                reached(
+                    self.rounds_without_improvement,
+                    achieved.rounds_without_improvement,
+                ),
+                StopReason::NoImprovement,
+            ),
+        ];
+        reasons
+            .into_iter()
+            .find_map(|(holds, reason)| holds.then_some(reason))
+    }
+
+    pub(super) fn stop_file_exists(&self) -> bool {
+        self.file.as_ref().is_some_and(|path| path.exists())
+    }
+}
+
+impl fmt::Display for StopWhen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limits = [
+            self.rollouts.map(|n| format!("{n} rollouts")),
+            self.model_calls.map(|n| format!("{n} model calls")),
+            self.tokens.map(|n| format!("{n} tokens")),
+            self.seconds.map(|n| format!("{n} s")),
+            self.score.map(|n| format!("a score of {n}")),
+            self.rounds_without_improvement
+                .map(|n| format!("{n} rounds without improvement")),
+            self.file
+                .as_ref()
+                .map(|path| format!("the file {}", path.display())),
+        ];
+        let limits: Vec<String> = limits.into_iter().flatten().collect();
+        if limits.is_empty() {
+            f.write_str("none")
+        } else {
+            f.write_str(&limits.join(", or "))
+        }
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cancelled => "asked to stop",
+            Self::File => "the stop file is there",
+            Self::Score => "the score was reached",
+            Self::Rollouts => "the limit of rollouts was reached",
+            Self::ModelCalls => "the limit of model calls was reached",
+            Self::Tokens => "the limit of tokens was reached",
+            Self::Time => "the time is up",
+            Self::NoImprovement => "no improvement for too many rounds",
+        })
+    }
+}
+
+/// The scores that rounds reached.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Scores {
+    pub(super) best: Option<f64>,
+    pub(super) rounds_without_improvement: u64,
+    rounds: u64,
+}
+
+impl Scores {
+    /// Takes a round's score in; gives the number of the round, from 1.
+    pub(super) fn report(&mut self, score: f64) -> u64 {
+        self.rounds += 1;
+        if !score.is_nan() && self.best.is_none_or(|best| score > best) {
+            self.best = Some(score);
+            self.rounds_without_improvement = 0;
+        } else {
+            self.rounds_without_improvement += 1;
+        }
+        self.rounds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_stops_when_it_is_reached_and_not_before() {
+        let before = Achieved {
+            rollouts: 9,
+            model_calls: 9,
+            tokens: 9,
+            seconds: 9.9,
+            best_score: Some(0.9),
+            rounds_without_improvement: 9,
+            ..Achieved::default()
+        };
+        let after = Achieved {
+            rollouts: 10,
+            model_calls: 10,
+            tokens: 10,
+            seconds: 10.0,
+            best_score: Some(1.0),
+            rounds_without_improvement: 10,
+            ..Achieved::default()
+        };
+        let cases = [
+            (StopWhen::never().rollouts(10), StopReason::Rollouts),
+            (StopWhen::never().model_calls(10), StopReason::ModelCalls),
+            (StopWhen::never().tokens(10), StopReason::Tokens),
+            (StopWhen::never().seconds(10.0), StopReason::Time),
+            (StopWhen::never().score(1.0), StopReason::Score),
+            (
+                StopWhen::never().rounds_without_improvement(10),
+                StopReason::NoImprovement,
+            ),
+        ];
+        for (stop, reason) in cases {
+            assert_eq!(stop.reason(&before), None, "{stop}");
+            assert_eq!(stop.reason(&after), Some(reason), "{stop}");
+            assert_eq!(StopWhen::never().reason(&after), None);
+        }
+    }
+
+    #[test]
+    fn being_asked_to_stop_goes_before_all_else() {
+        let achieved = Achieved {
+            rollouts: 10,
+            cancelled: true,
+            ..Achieved::default()
+        };
+        assert_eq!(
+            StopWhen::never().rollouts(1).reason(&achieved),
+            Some(StopReason::Cancelled)
+        );
+        assert_eq!(StopWhen::never().reason(&achieved), Some(StopReason::Cancelled));
+    }
+
+    #[test]
+    fn rounds_without_improvement_are_counted_from_the_best() {
+        let mut scores = Scores::default();
+        for (score, best, rounds) in [
+            (0.5, 0.5, 0),
+            (0.5, 0.5, 1),
+            (0.4, 0.5, 2),
+            (0.6, 0.6, 0),
+            (f64::NAN, 0.6, 1),
+        ] {
+            scores.report(score);
+            assert_eq!(
+                (scores.best, scores.rounds_without_improvement),
+                (Some(best), rounds)
+            );
+        }
+    }
+
+    #[test]
+    fn limits_read_as_a_sentence() {
+        assert_eq!(StopWhen::never().to_string(), "none");
+        let stop = StopWhen::never().rollouts(5).seconds(1.5);
+        assert_eq!(stop.to_string(), "5 rollouts, or 1.5 s");
+    }
+}

@@ -1,0 +1,7 @@
+//! The snippets of the book, as doc tests: one item for each page that has some.
+
+#[doc = include_str!("../../docs/src/introduction.md")]
+struct Introduction;
+
+#[doc = include_str!("../../docs/src/store.md")]
+struct Store;

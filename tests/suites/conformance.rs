@@ -1,0 +1,52 @@
+//! The conformance suite against every backend, one test for each case.
+
+use std::{collections::HashSet, process::ExitCode};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use lightning_core::{
+    store::MemoryStore,
+    testing::{
+        ManualClock,
+        conformance::{self, Case, Fixture},
+    },
+};
+
+/// Makes a fresh, empty store.
+type Backend = fn() -> Fixture;
+
+fn memory() -> Fixture {
+    let clock = ManualClock::default();
+    Fixture::new(MemoryStore::builder().clock(clock.clone()).build(), clock)
+}
+
+fn main() -> ExitCode {
+    let backends: [(&str, Backend); 1] = [("memory", memory)];
+    let mut trials = vec![Trial::test(
+        "the_suite::has_at_least_120_cases_of_different_names",
+        count_cases,
+    )];
+    for (backend, make) in backends {
+        trials.extend(conformance::cases().map(|case| {
+            let name = format!("{backend}::{}::{}", case.area(), case.name());
+            Trial::test(name, move || run(case, make))
+        }));
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn run(case: Case, make: Backend) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async { case.run(make()).await });
+    Ok(())
+}
+
+fn count_cases() -> Result<(), Failed> {
+    let names: HashSet<&str> = conformance::cases().map(|case| case.name()).collect();
+    let count = conformance::cases().count();
+    if names.len() != count || count < 120 {
+        return Err(format!("{count} cases with {} names", names.len()).into());
+    }
+    Ok(())
+}

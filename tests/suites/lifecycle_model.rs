@@ -1,0 +1,196 @@
+//! Any history of any store against the model of `lightning_tests::model`: the same steps, the same answers, the same
+//! state.
+//!
+//! `PROPTEST_CASES` sets how many histories are tried.
+
+#[path = "lifecycle_model/generate.rs"]
+mod generate;
+#[path = "lifecycle_model/invariants.rs"]
+mod invariants;
+#[path = "lifecycle_model/step.rs"]
+mod step;
+#[path = "lifecycle_model/subject.rs"]
+mod subject;
+
+use std::{collections::BTreeSet, fmt, marker::PhantomData, sync::Arc};
+
+use lightning_core::{
+    store::{Answer, Command, MemoryStore, Store},
+    testing::ManualClock,
+    types::Timestamp,
+};
+use lightning_tests::model::Model;
+use proptest::{
+    strategy::{BoxedStrategy, Just, Strategy as _},
+    test_runner::{Config, FileFailurePersistence},
+};
+use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
+use tokio::runtime::{Builder, Runtime};
+
+use self::{
+    generate::NextStep,
+    invariants::{Event, Invariants},
+    step::{Action, Outcome, Step},
+    subject::{StepIds, Subject, Visible},
+};
+
+/// Makes the stores that are compared with the model.
+///
+/// Before anything else, each operation has to apply the time limits that have passed.
+trait Backend: 'static {
+    fn open(clock: ManualClock, ids: StepIds) -> Arc<dyn Store>;
+}
+
+struct Memory;
+
+impl Backend for Memory {
+    fn open(clock: ManualClock, ids: StepIds) -> Arc<dyn Store> {
+        Arc::new(MemoryStore::builder().clock(clock).ids(ids).build())
+    }
+}
+
+prop_state_machine! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn the_memory_store_does_what_the_model_does(sequential 1..50 => Against<Memory>);
+}
+
+fn config() -> Config {
+    let config = Config {
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        max_shrink_iters: 20_000,
+        ..Config::default()
+    };
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => config,
+        None => Config {
+            cases: 2000,
+            ..config
+        },
+    }
+}
+
+/// The model with the outcome of its last step.
+#[derive(Clone)]
+struct Reference {
+    model: Model,
+    outcome: Outcome,
+}
+
+impl fmt::Debug for Reference {
+    /// Every history begins with nothing.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an empty store")
+    }
+}
+
+impl ReferenceStateMachine for Reference {
+    type State = Self;
+    type Transition = Step;
+
+    fn init_state() -> BoxedStrategy<Self> {
+        Just(Self {
+            model: Model::new(Timestamp::from_secs_f64(1e6)),
+            outcome: Outcome::Time,
+        })
+        .boxed()
+    }
+
+    fn transitions(state: &Self) -> BoxedStrategy<Step> {
+        NextStep(state.model.clone()).boxed()
+    }
+
+    fn apply(mut state: Self, step: &Step) -> Self {
+        state.outcome = step.model(&mut state.model);
+        state
+    }
+}
+
+/// A store of a backend that goes through a history.
+struct Against<B> {
+    subject: Subject,
+    visible: Visible,
+    invariants: Invariants,
+    runtime: Runtime,
+    backend: PhantomData<B>,
+}
+
+impl<B: Backend> StateMachineTest for Against<B> {
+    type SystemUnderTest = Self;
+    type Reference = Reference;
+
+    fn init_test(reference: &Reference) -> Self {
+        let clock = ManualClock::starting_at(reference.model.now);
+        let ids = StepIds::default();
+        Self {
+            subject: Subject {
+                store: B::open(clock.clone(), ids.clone()),
+                clock,
+                ids,
+            },
+            visible: Visible::default(),
+            invariants: Invariants::default(),
+            runtime: Builder::new_current_thread().enable_time().build().unwrap(),
+            backend: PhantomData,
+        }
+    }
+
+    fn apply(mut self_: Self, reference: &Reference, step: Step) -> Self {
+        let subject = &self_.subject;
+        let (outcome, visible) = self_.runtime.block_on(async {
+            let outcome = subject.act(&step, &reference.outcome).await;
+            (outcome, subject.visible().await.unwrap())
+        });
+        assert_eq!(
+            outcome, reference.outcome,
+            "the store's answer (left) is not the model's (right) in step {step:?}"
+        );
+        Visible::of(&reference.model).compare(&visible, &step);
+        let before = std::mem::replace(&mut self_.visible, visible);
+        self_.invariants.check(&Event {
+            step: &step,
+            outcome: &outcome,
+            before: &before,
+            after: &self_.visible,
+        });
+        self_
+    }
+
+    /// Empties the queue: what is in line, each once, in the model's order.
+    fn teardown(mut self_: Self, mut reference: Reference) {
+        let mut waiting: BTreeSet<_> = self_
+            .visible
+            .rollouts
+            .iter()
+            .filter(|rollout| rollout.status.is_queueing())
+            .map(|rollout| rollout.rollout_id.clone())
+            .collect();
+        loop {
+            let step = Step {
+                number: reference.model.step + 1,
+                action: Action::Do(
+                    Command::DequeueRollouts {
+                        limit: 1,
+                        worker_id: None,
+                    }
+                    .into(),
+                ),
+            };
+            reference = Reference::apply(reference, &step);
+            self_ = Self::apply(self_, &reference, step);
+            let Outcome::Answer(Answer::Dequeued(claimed)) = &reference.outcome else {
+                panic!("dequeue answers with rollouts");
+            };
+            let Some(claimed) = claimed.first() else { break };
+            assert!(
+                waiting.remove(&claimed.rollout.rollout_id),
+                "queued exactly once: claimed twice"
+            );
+        }
+        assert!(
+            waiting.is_empty(),
+            "queued exactly once: {waiting:?} cannot be claimed"
+        );
+    }
+}
