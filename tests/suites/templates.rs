@@ -1,11 +1,10 @@
 //! Prompt templates: Python's answers, Jinja, messages, and bounds.
 
 use lightning_core::{
-    template::{MAX_WIDTH, TemplateError, format_python},
-    types::{JsonObject, PromptTemplate, TemplateEngine},
+    template::{TemplateError, format_python},
+    types::JsonObject,
 };
-use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 fn object(value: Value) -> JsonObject {
     match value {
@@ -29,7 +28,11 @@ fn exceptions(error: &TemplateError) -> &'static [&'static str] {
 #[test]
 fn every_answer_is_that_of_python() {
     let cases: Vec<Vec<Value>> = serde_json::from_str(include_str!("../golden/python_format.json")).unwrap();
-    assert!(cases.len() > 1000, "the golden file has shrunk to {} cases", cases.len());
+    assert!(
+        cases.len() > 1000,
+        "the golden file has shrunk to {} cases",
+        cases.len()
+    );
     let mut wrong = Vec::new();
     for case in &cases {
         let template = case[0].as_str().unwrap();
@@ -44,5 +47,11 @@ fn every_answer_is_that_of_python() {
             wrong.push(format!("{} gives {ours:?}", Value::from(case.clone())));
         }
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {}:\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong.join("\n")
+    );
 }

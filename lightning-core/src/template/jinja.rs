@@ -19,7 +19,7 @@ pub(super) fn render(template: &str, named: &JsonObject) -> Result<String, Templ
         .template_from_str(template)
         .map_err(|error| failure(&error))?;
     let mut out = Bounded(Vec::new());
-    if let Err(error) = compiled.render_captured_to(minijinja::Value::from_serialize(named), &mut out) {
+    if let Err(error) = compiled.render_captured_to(minijinja::value::Serde(named), &mut out) {
         let unknown = || {
             let mut unknown: Vec<_> = compiled
                 .undeclared_variables(false)

@@ -48,7 +48,7 @@ pub(super) fn general(value: f64, precision: usize, alternate: bool, point: bool
     let digits: String = mantissa.chars().filter(|char| *char != '.').collect();
     let whole = i64::try_from(precision).unwrap_or(i64::MAX) - i64::from(point);
     let scientific = exponent < -4 || exponent >= whole;
-    layout(Layout {
+    layout(&Layout {
         digits: &digits,
         exponent,
         scientific,
@@ -63,7 +63,7 @@ pub(super) fn shortest(value: f64, alternate: bool) -> String {
     let text = format!("{value:e}");
     let (mantissa, exponent) = split(&text);
     let digits: String = mantissa.chars().filter(|char| *char != '.').collect();
-    layout(Layout {
+    layout(&Layout {
         digits: &digits,
         exponent,
         scientific: !(-4..16).contains(&exponent),
@@ -86,7 +86,7 @@ struct Layout<'a> {
     point: bool,
 }
 
-fn layout(layout: Layout<'_>) -> String {
+fn layout(layout: &Layout<'_>) -> String {
     let digits = match layout.digits.trim_end_matches('0') {
         "" => "0",
         digits => digits,

@@ -210,7 +210,7 @@ impl<'v> Formatter<'v> {
                     if key.is_empty() {
                         return Err(syntax(template, brace, "a name is missing after `.`"));
                     }
-                    value = entry(value, key).map_err(part)?;
+                    value = entry(&value, key).map_err(part)?;
                 }
                 '[' => {
                     let Some((inner, after)) = rest.split_once(']') else {
@@ -222,8 +222,8 @@ impl<'v> Formatter<'v> {
                         return Err(syntax(template, brace, "`[]` is empty"));
                     }
                     value = match index {
-                        Some(index) => item(value, index).map_err(part)?,
-                        None if matches!(*value, Value::Object(_)) => entry(value, key).map_err(part)?,
+                        Some(index) => item(&value, index).map_err(part)?,
+                        None if matches!(*value, Value::Object(_)) => entry(&value, key).map_err(part)?,
                         None => {
                             let problem =
                                 format!("`[{key}]` asks for an entry, and the value is {}", kind(&value));
@@ -325,8 +325,8 @@ fn integer(text: &str) -> Result<Option<usize>, String> {
     }
 }
 
-fn entry<'v>(value: Cow<'v, Value>, key: &str) -> Result<Cow<'v, Value>, String> {
-    let found = match &value {
+fn entry<'v>(value: &Cow<'v, Value>, key: &str) -> Result<Cow<'v, Value>, String> {
+    let found = match value {
         Cow::Borrowed(Value::Object(object)) => object.get(key).map(Cow::Borrowed),
         Cow::Owned(Value::Object(object)) => object.get(key).cloned().map(Cow::Owned),
         other => {
@@ -336,25 +336,21 @@ fn entry<'v>(value: Cow<'v, Value>, key: &str) -> Result<Cow<'v, Value>, String>
             ));
         }
     };
-    found.ok_or_else(|| match &*value {
+    found.ok_or_else(|| match &**value {
         Value::Object(object) => {
-            format!(
-                "there is no `{key}`; there is {}",
-                names(object.keys().map(String::as_str))
-            )
+            let known = names(object.keys().map(String::as_str));
+            format!("there is no `{key}`; there is {known}")
         }
         _ => format!("there is no `{key}`"),
     })
 }
 
-fn item<'v>(value: Cow<'v, Value>, index: usize) -> Result<Cow<'v, Value>, String> {
-    let found = match &value {
+fn item<'v>(value: &Cow<'v, Value>, index: usize) -> Result<Cow<'v, Value>, String> {
+    let found = match value {
         Cow::Borrowed(Value::Array(items)) => items.get(index).map(Cow::Borrowed),
         Cow::Owned(Value::Array(items)) => items.get(index).cloned().map(Cow::Owned),
-        Cow::Borrowed(Value::String(text)) | Cow::Owned(Value::String(text)) => text
-            .chars()
-            .nth(index)
-            .map(|char| Cow::Owned(Value::String(char.into()))),
+        Cow::Borrowed(Value::String(text)) => character(text, index),
+        Cow::Owned(Value::String(text)) => character(text, index),
         // As in Python, whose dictionaries do not take the number 0 for the text "0".
         other => {
             return Err(format!(
@@ -364,4 +360,9 @@ fn item<'v>(value: Cow<'v, Value>, index: usize) -> Result<Cow<'v, Value>, Strin
         }
     };
     found.ok_or_else(|| format!("[{index}] is past the end"))
+}
+
+fn character(text: &str, index: usize) -> Option<Cow<'static, Value>> {
+    let char = text.chars().nth(index)?;
+    Some(Cow::Owned(Value::String(char.into())))
 }
