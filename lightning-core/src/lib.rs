@@ -15,6 +15,7 @@ pub mod run;
 pub mod runner;
 pub mod semconv;
 pub mod store;
+pub mod template;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tracer;
