@@ -12,6 +12,7 @@ pub mod llm_proxy;
 pub mod prelude;
 pub mod registry;
 pub mod run;
+pub mod runner;
 pub mod semconv;
 pub mod store;
 #[cfg(any(test, feature = "testing"))]
