@@ -154,9 +154,22 @@ async fn a_resource_that_is_missing_is_said_with_those_that_are_there() {
         .expect_err("no prompt");
     assert_eq!(
         missing.to_string(),
-        "parameter `prompt_template`: no `prompt_template` was given: the algorithm, or `initial_resources`, has to \
-         publish one; the rollout's resources: `main` (`llm`), `rules` (`json`)"
+        "parameter `prompt_template`: no `prompt_template` was given: publish one with the resources of the rollout \
+         (`initial_resources`, or the algorithm); there are `main` (llm), `rules` (json)"
     );
+}
+
+#[tokio::test]
+async fn of_several_prompts_none_is_taken_even_for_an_option() {
+    let resources: NamedResources = [("one", prompt("1")), ("two", prompt("2"))].into_iter().collect();
+    let cx = RolloutContext::for_test().with_resources(resources);
+    let refused = blocking::agent()
+        .rollout(&question(""), &cx)
+        .await
+        .expect_err("nobody can tell which is meant")
+        .to_string();
+    assert!(refused.starts_with("parameter `prompt_template`: "), "{refused}");
+    assert!(refused.contains("one") && refused.contains("two"), "{refused}");
 }
 
 #[test]
