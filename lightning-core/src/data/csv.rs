@@ -17,7 +17,7 @@ pub(super) fn read<T: DeserializeOwned>(source: &Source) -> Result<Vec<T>, DataE
     for (i, name) in names.iter().enumerate() {
         if names.iter().take(i).any(|earlier| earlier == name) {
             return Err(DataError::Malformed {
-                place: source.place(1, 0, Some(name.to_owned())),
+                place: source.place(1, 0, Some(name.to_owned())).into(),
                 problem: "two columns have this name".to_owned(),
                 remedy: "rename one".to_owned(),
             });
@@ -60,7 +60,7 @@ fn failure<T>(source: &Source, names: &StringRecord, error: &Error) -> DataError
         _ => error.to_string(),
     };
     DataError::Malformed {
-        place: source.place(line, 0, field),
+        place: source.place(line, 0, field).into(),
         problem,
         remedy,
     }

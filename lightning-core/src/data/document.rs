@@ -14,7 +14,7 @@ use super::{
 
 fn malformed<T>(place: Place, problem: String) -> DataError {
     DataError::Malformed {
-        place,
+        place: place.into(),
         problem,
         remedy: format!("the file should read as `{}`", short_name::<T>()),
     }

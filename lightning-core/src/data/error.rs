@@ -52,7 +52,7 @@ pub enum DataError {
     #[error("{place}: {problem}; {remedy}")]
     Malformed {
         /// Where.
-        place: Place,
+        place: Box<Place>,
         /// What is wrong there.
         problem: String,
         /// What to do about it.

@@ -38,7 +38,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, DataError
 
 fn parse<T: DeserializeOwned>(path: &Path, number: usize, line: &str) -> Result<T, DataError> {
     let malformed = |at: Option<String>, error: &serde_json::Error| DataError::Malformed {
-        place: place(path, number, error.column(), at),
+        place: place(path, number, error.column(), at).into(),
         problem: json_problem(error),
         remedy: format!("each line is one `{}` in JSON", short_name::<T>()),
     };

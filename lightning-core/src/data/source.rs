@@ -71,7 +71,7 @@ pub(super) fn without_mark(bytes: &[u8]) -> &[u8] {
 
 pub(super) fn not_utf8(path: &Path, line: usize) -> DataError {
     DataError::Malformed {
-        place: place(path, line, 0, None),
+        place: place(path, line, 0, None).into(),
         problem: "this is not UTF-8".to_owned(),
         remedy: "save the file as UTF-8".to_owned(),
     }

@@ -1,34 +1,6 @@
 //! What ends an attempt from outside, and how runners stop.
 
-use std::{
-    collections::BTreeMap,
-    future::pending,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
-
-use lightning_core::{
-    agent::{Agent, AgentFuture, AgentOutput, Hook, HookFuture, RolloutContext, RolloutEnd, agent_fn},
-    emitter::{emit_message, emit_reward},
-    runner::{Runner, RunnerBuilder, RunnerError, StatisticsSource, StopSignal},
-    semconv,
-    store::{MemoryStore, Store},
-    testing::{Faults, ManualClock},
-    types::{
-        AttemptQuery, AttemptStatus, JsonObject, NamedResources, NewRollout, ProxyLlm, Reward, RolloutConfig,
-        RolloutId, RolloutMode, RolloutPatch, RolloutStatus, Span, SpanQuery, WorkerStatus,
-    },
-};
-use serde_json::{Value, json};
-use tokio::sync::Notify;
-use tokio_util::task::TaskTracker;
-
-
 use super::*;
-
 
 #[tokio::test]
 async fn a_time_limit_drops_the_agent_and_the_retry_succeeds() {
@@ -169,7 +141,6 @@ async fn an_agent_that_heeds_its_cancellation_may_tidy_up() {
     assert!(tidy.load(Ordering::SeqCst));
 }
 
-
 #[tokio::test]
 async fn told_to_stop_a_runner_finishes_what_it_has_and_claims_no_more() {
     let store = store();
@@ -275,4 +246,3 @@ async fn a_runner_stops_by_itself_after_max_rollouts() {
     assert_eq!(soon(runner.iter(&StopSignal::new())).await.unwrap().attempts, 3);
     assert_eq!(store.statistics().await.unwrap().extra["queue_length"], 2);
 }
-

@@ -1,34 +1,6 @@
 //! Hooks and signs of life.
 
-use std::{
-    collections::BTreeMap,
-    future::pending,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
-
-use lightning_core::{
-    agent::{Agent, AgentFuture, AgentOutput, Hook, HookFuture, RolloutContext, RolloutEnd, agent_fn},
-    emitter::{emit_message, emit_reward},
-    runner::{Runner, RunnerBuilder, RunnerError, StatisticsSource, StopSignal},
-    semconv,
-    store::{MemoryStore, Store},
-    testing::{Faults, ManualClock},
-    types::{
-        AttemptQuery, AttemptStatus, JsonObject, NamedResources, NewRollout, ProxyLlm, Reward, RolloutConfig,
-        RolloutId, RolloutMode, RolloutPatch, RolloutStatus, Span, SpanQuery, WorkerStatus,
-    },
-};
-use serde_json::{Value, json};
-use tokio::sync::Notify;
-use tokio_util::task::TaskTracker;
-
-
 use super::*;
-
 
 struct Figures;
 
@@ -104,7 +76,6 @@ async fn a_runner_that_is_gone_sends_no_more_heartbeats() {
     }
     assert_eq!(store.get_worker_by_id(&"w".into()).await.unwrap(), before);
 }
-
 
 #[derive(Default)]
 struct Diary(Mutex<Vec<String>>);
@@ -183,4 +154,3 @@ async fn hooks_that_fail_or_panic_do_not_fail_the_rollout() {
     assert_eq!(step.end.attempt.status, AttemptStatus::Succeeded);
     assert_eq!(diary.0.lock().unwrap().len(), 4, "later hooks run all the same");
 }
-

@@ -83,4 +83,3 @@ async fn failure_of(agent: impl Agent<Value>) -> String {
 async fn spans(store: &Arc<dyn Store>, id: &RolloutId) -> Vec<Span> {
     store.query_spans(SpanQuery::of(id.clone())).await.unwrap().items
 }
-

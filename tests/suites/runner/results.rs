@@ -1,34 +1,6 @@
 //! What an agent returns, and what it is given.
 
-use std::{
-    collections::BTreeMap,
-    future::pending,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
-
-use lightning_core::{
-    agent::{Agent, AgentFuture, AgentOutput, Hook, HookFuture, RolloutContext, RolloutEnd, agent_fn},
-    emitter::{emit_message, emit_reward},
-    runner::{Runner, RunnerBuilder, RunnerError, StatisticsSource, StopSignal},
-    semconv,
-    store::{MemoryStore, Store},
-    testing::{Faults, ManualClock},
-    types::{
-        AttemptQuery, AttemptStatus, JsonObject, NamedResources, NewRollout, ProxyLlm, Reward, RolloutConfig,
-        RolloutId, RolloutMode, RolloutPatch, RolloutStatus, Span, SpanQuery, WorkerStatus,
-    },
-};
-use serde_json::{Value, json};
-use tokio::sync::Notify;
-use tokio_util::task::TaskTracker;
-
-
 use super::*;
-
 
 #[tokio::test]
 async fn a_number_that_is_returned_is_stored_as_the_reward() {
@@ -264,4 +236,3 @@ async fn validation_and_tests_call_the_validation_form() {
         assert_eq!(step.end.reward(), Some(reward.into()), "{mode:?}");
     }
 }
-

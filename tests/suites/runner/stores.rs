@@ -1,34 +1,6 @@
 //! What the store knows, and stores that fail.
 
-use std::{
-    collections::BTreeMap,
-    future::pending,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
-
-use lightning_core::{
-    agent::{Agent, AgentFuture, AgentOutput, Hook, HookFuture, RolloutContext, RolloutEnd, agent_fn},
-    emitter::{emit_message, emit_reward},
-    runner::{Runner, RunnerBuilder, RunnerError, StatisticsSource, StopSignal},
-    semconv,
-    store::{MemoryStore, Store},
-    testing::{Faults, ManualClock},
-    types::{
-        AttemptQuery, AttemptStatus, JsonObject, NamedResources, NewRollout, ProxyLlm, Reward, RolloutConfig,
-        RolloutId, RolloutMode, RolloutPatch, RolloutStatus, Span, SpanQuery, WorkerStatus,
-    },
-};
-use serde_json::{Value, json};
-use tokio::sync::Notify;
-use tokio_util::task::TaskTracker;
-
-
 use super::*;
-
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_span_is_stored_before_the_rollout_ends() {
@@ -55,7 +27,6 @@ async fn every_span_is_stored_before_the_rollout_ends() {
     let report = running.await.unwrap().unwrap();
     assert_eq!((report.attempts, report.succeeded), (40, 40));
 }
-
 
 #[tokio::test]
 async fn a_store_that_is_unavailable_for_a_while_is_ridden_out() {
@@ -128,7 +99,6 @@ async fn a_store_that_stays_away_ends_the_runner_with_what_it_tried() {
     );
     assert!(error.to_string().contains("unavailable"), "{error}");
 }
-
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn runners_share_a_queue_and_every_rollout_is_executed_once() {
