@@ -4,6 +4,7 @@ pub mod adapter;
 pub mod agent;
 pub mod algorithm;
 pub mod clock;
+pub mod data;
 pub mod emitter;
 pub mod functional;
 pub mod ids;
