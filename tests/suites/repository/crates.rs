@@ -122,6 +122,33 @@ fn heavy(listing: &str) -> Vec<Complaint> {
         .collect()
 }
 
+/// Dependencies of a package that its sources never name.
+fn idle(folder: &str, manifest: &str, sources: &str) -> Vec<Complaint> {
+    let manifest: toml::Table = manifest.parse().unwrap();
+    ["dependencies", "dev-dependencies"]
+        .iter()
+        .filter_map(|section| manifest.get(*section)?.as_table())
+        .flat_map(toml::Table::keys)
+        .filter(|name| !names(sources, &name.replace('-', "_")))
+        .map(|name| {
+            Complaint::at(
+                format!("{folder}/Cargo.toml"),
+                format!("no source names the dependency `{name}`: take it out"),
+            )
+        })
+        .collect()
+}
+
+/// Whether the text has a path that begins with the crate.
+fn names(sources: &str, crate_name: &str) -> bool {
+    sources.match_indices(crate_name).any(|(at, _)| {
+        let before = sources[..at].chars().next_back();
+        let after = &sources[at + crate_name.len()..];
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+            && ["::", ";", " as "].iter().any(|next| after.starts_with(next))
+    })
+}
+
 /// A crate of the tree, as `cargo metadata` has it.
 struct Package {
     name: String,
@@ -307,6 +334,33 @@ fn a_build_without_features_has_no_http_and_no_sql() {
 }
 
 #[test]
+fn every_dependency_is_named_somewhere() {
+    let files = tree::files(".rs");
+    let complaints: Vec<Complaint> = ["lightning-core", "lightning-macros", "examples", "tests"]
+        .iter()
+        .flat_map(|folder| {
+            let sources: String = files
+                .iter()
+                // The suite `expansion` compiles the sources of the macros into itself.
+                .filter(|file| {
+                    file.starts_with(&format!("{folder}/"))
+                        || (*folder == "tests" && file.starts_with("lightning-macros/"))
+                })
+                .map(|file| tree::read(file))
+                .collect();
+            // A package that is only laid out has no code yet that could name anything.
+            let manifest = if sources.contains("fn ") {
+                tree::read(&format!("{folder}/Cargo.toml"))
+            } else {
+                String::new()
+            };
+            idle(folder, &manifest, &sources)
+        })
+        .collect();
+    tree::expect_none(&complaints);
+}
+
+#[test]
 fn the_macros_know_nothing_of_the_runtime() {
     let listing = cargo(&[
         "tree",
@@ -388,6 +442,22 @@ mod tests {
         );
         tree::expect_one(&heavy("libsqlite3-sys v0.30.0\n"), &["holds `libsqlite3-sys`"]);
         tree::expect_none(&heavy("serde v1.0.0\nhttparse v1.0.0\n"));
+    }
+
+    #[test]
+    fn a_dependency_that_nobody_names_is_refused() {
+        let manifest = "[dependencies]\nserde-saphyr.workspace = true\n[dev-dependencies]\ntokio = \"1\"\n";
+        let complaints = idle(
+            "tests",
+            manifest,
+            "use tokio::task; fn my_serde_saphyr() {} // serde_saphyr",
+        );
+        tree::expect_one(&complaints, &["tests/Cargo.toml", "`serde-saphyr`"]);
+        tree::expect_none(&idle(
+            "tests",
+            manifest,
+            "use tokio; fn f() { serde_saphyr::from_str(x) }",
+        ));
     }
 
     fn package(license: Option<&str>) -> Package {
