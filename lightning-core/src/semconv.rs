@@ -65,8 +65,8 @@ pub const EXCEPTION_MESSAGE: &str = "exception.message";
 pub const EXCEPTION_STACKTRACE: &str = "exception.stacktrace";
 /// OpenTelemetry: whether an exception left the span.
 pub const EXCEPTION_ESCAPED: &str = "exception.escaped";
+/// OpenTelemetry: the name of the event that holds an exception within a span.
+pub const EXCEPTION_EVENT: &str = "exception";
 
 /// In the metadata of an attempt: why it failed, in words.
 pub const ATTEMPT_REASON: &str = "reason";
-/// OpenTelemetry: the name of the event that holds an exception within a span.
-pub const EXCEPTION_EVENT: &str = "exception";

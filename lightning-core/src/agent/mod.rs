@@ -2,16 +2,20 @@
 //!
 //! Knows nothing of runners and algorithms: a runner calls it, and a test may as well.
 
+mod closure;
 mod context;
 mod functional;
+mod hook;
 mod output;
 
 use std::{any::type_name, borrow::Cow, future::Future, pin::Pin, sync::Arc};
 
+pub use closure::{AgentFn, agent_fn};
 pub use context::RolloutContext;
 pub use functional::FunctionalAgent;
 #[doc(hidden)]
 pub use functional::{check_before_rollouts, finish, finish_blocking, refuse};
+pub use hook::{Hook, HookFuture, RolloutEnd};
 pub use output::{AgentOutput, RolloutResult};
 
 use crate::inject::{InjectErrors, Requirement, Scope};

@@ -1,6 +1,10 @@
 //! Errors and panics as OpenTelemetry writes exceptions.
 
-use std::{any::Any, error::Error, fmt::Write as _};
+use std::{
+    any::Any,
+    error::Error,
+    fmt::{self, Write as _},
+};
 
 use crate::{semconv, types::JsonObject};
 
@@ -54,11 +58,6 @@ impl Exception {
         self
     }
 
-    /// What it says.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
     pub(super) fn into_attributes(self) -> JsonObject {
         let mut attributes = JsonObject::new();
         attributes.insert(semconv::EXCEPTION_TYPE.to_owned(), self.kind.into());
@@ -68,6 +67,13 @@ impl Exception {
             attributes.insert(semconv::EXCEPTION_STACKTRACE.to_owned(), stacktrace.into());
         }
         attributes
+    }
+}
+
+/// Kind and message.
+impl fmt::Display for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.message)
     }
 }
 

@@ -10,7 +10,7 @@
 //! | [`emit_message`] | `agentlightning.message` | a text |
 //! | [`emit_object`] | `agentlightning.object` | any value that serializes |
 //! | [`emit_exception`] | `agentlightning.exception` | an [`Exception`] |
-//! | [`operation`] | `agentlightning.operation` | what happens until it ends; inputs and output |
+//! | [`operation()`] | `agentlightning.operation` | what happens until it ends; inputs and output |
 //!
 //! Outside of a recording they all answer [`EmitError::OutsideRollout`]. This module knows nothing of stores, runners or
 //! agents.

@@ -43,7 +43,7 @@ pub fn operation(name: impl Into<String>) -> Result<Operation, EmitError> {
     Ok(Operation { tape, id })
 }
 
-/// Begins an [operation](crate::emitter::operation) with inputs: `operation!("search", query = q, limit = 3)?`.
+/// Begins an [operation](crate::emitter::operation()) with inputs: `operation!("search", query = q, limit = 3)?`.
 ///
 /// Each input is any value that serializes. Evaluates to a `Result<Operation, EmitError>`.
 #[macro_export]
@@ -121,7 +121,7 @@ impl Operation {
     /// [`EmitError::Ended`] if the rollout has ended.
     pub fn fail(&self, exception: impl Into<Exception>) -> Result<(), EmitError> {
         let exception = exception.into();
-        let status = tracer::failed(exception.message());
+        let status = tracer::failed(exception.to_string());
         let event = SpanEvent {
             name: semconv::EXCEPTION_EVENT.to_owned(),
             attributes: exception.into_attributes(),

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use crate::{
-    semconv,
-    types::{Attempt, Reward, Rollout, RolloutStatus, Span, final_reward},
-};
+use crate::types::{Attempt, Reward, Rollout, RolloutStatus, Span, final_reward};
 
 /// What became of one rollout.
 #[derive(Clone, Debug)]
@@ -84,11 +81,7 @@ fn failure(rollout: &Rollout, latest: Option<&Attempt>) -> String {
     let Some(attempt) = latest else {
         return format!("{} before any attempt", rollout.status.as_str());
     };
-    let reason = attempt
-        .metadata
-        .as_ref()
-        .and_then(|notes| notes.get(semconv::ATTEMPT_REASON));
-    match reason.and_then(serde_json::Value::as_str) {
+    match attempt.reason() {
         Some(reason) => reason.to_owned(),
         None => format!("its last attempt ended as {}", attempt.status.as_str()),
     }

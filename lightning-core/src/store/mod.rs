@@ -8,10 +8,12 @@
 mod command;
 mod contract;
 mod error;
+mod layer;
 pub mod lifecycle;
 pub mod memory;
 
 pub use command::{Answer, AttemptRef, Command, Request, RequestKey, SpanOutcome};
 pub use contract::{Capabilities, EndOfAttempt, Statistics, Store, StoreFuture};
 pub use error::{NotFound, SharedError, StoreError};
+pub use layer::{LayeredStore, StoreLayer};
 pub use memory::MemoryStore;

@@ -49,6 +49,7 @@ struct Entered {
 }
 
 /// The parent of a span that begins.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Parent {
     /// The innermost open span.
     Innermost,

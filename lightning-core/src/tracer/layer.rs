@@ -111,7 +111,7 @@ impl<S> Filter<S> for LayerOptions {
 /// - A span's fields become attributes, also those recorded later. Events inside a span become events of the stored span;
 ///   one of level ERROR makes its status `ERROR`.
 /// - The parent is the span given by `parent:`, or else the innermost open one, be it of `tracing` or an
-///   [operation](crate::emitter::operation). `follows_from` becomes a link.
+///   [operation](crate::emitter::operation()). `follows_from` becomes a link.
 /// - A span is stored when its last handle is dropped.
 pub fn layer<S>() -> impl Layer<S> + Send + Sync
 where

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{AttemptId, JsonObject, RolloutId, Timestamp, WorkerId};
+use crate::semconv;
 
 /// Where an attempt stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,6 +67,13 @@ pub struct Attempt {
     /// Free-form notes, such as the reason of a failure.
     #[serde(default)]
     pub metadata: Option<JsonObject>,
+}
+
+impl Attempt {
+    /// Why it failed, in the words of whoever ended it.
+    pub fn reason(&self) -> Option<&str> {
+        self.metadata.as_ref()?.get(semconv::ATTEMPT_REASON)?.as_str()
+    }
 }
 
 /// The fields that `update_attempt` may set; those left out stay as they are, and none can be made null.

@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    fn span(id: &str, attributes: Value) -> Span {
+    fn span(id: &str, attributes: &Value) -> Span {
         let mut span = Span::new("ro-1", "at-1", 1, "trace-1", id, "model.call");
         span.attributes = attributes.as_object().unwrap().clone();
         span
@@ -103,9 +103,9 @@ mod tests {
     #[test]
     fn every_link_must_match() {
         let spans = [
-            span("a", json!({"gen_ai.response.id": "r1", "n": 1})),
-            span("b", json!({"gen_ai.response.id": "r1"})),
-            span("c", json!({"gen_ai.response.id": "r2"})),
+            span("a", &json!({"gen_ai.response.id": "r1", "n": 1})),
+            span("b", &json!({"gen_ai.response.id": "r1"})),
+            span("c", &json!({"gen_ai.response.id": "r2"})),
         ];
         let found = |links: &[Link]| -> Vec<&str> {
             let linked = query_linked_spans(&spans, links);
@@ -129,7 +129,7 @@ mod tests {
         attributes.insert("agentlightning.link.1.key_match".to_owned(), json!("span_id"));
         attributes.insert("agentlightning.link.1.value_match".to_owned(), json!("x"));
         attributes.insert("agentlightning.link.2.key_match".to_owned(), json!("alone"));
-        let span = span("a", Value::Object(attributes));
+        let span = span("a", &Value::Object(attributes));
         assert_eq!(links_of(&span), [Link::to_span("x")]);
         assert_eq!(
             tags_of(&span),

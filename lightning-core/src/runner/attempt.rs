@@ -1,0 +1,279 @@
+//! One attempt, from its claim to its terminal status.
+
+use std::{any::Any, panic::AssertUnwindSafe, pin::pin, sync::Arc};
+
+use futures::FutureExt as _;
+use tokio_util::sync::CancellationToken;
+
+use super::{Runner, RunnerError, StopSignal, guard::AttemptGuard};
+use crate::{
+    agent::{RolloutContext, RolloutEnd, RolloutResult},
+    emitter, semconv,
+    store::{AttemptRef, EndOfAttempt, SpanOutcome, Store},
+    tracer::Recording,
+    types::{
+        Attempt, AttemptPatch, AttemptStatus, AttemptedRollout, JsonObject, NamedResources, RolloutMode,
+        Span, Task,
+    },
+};
+
+/// What the agent's work came to.
+enum Work {
+    /// It ended by itself; the reason says why it failed, if it did.
+    Ended(Result<(), String>),
+    /// It was dropped: the attempt is to end as failed for this reason.
+    Dropped(String),
+    /// It was dropped because the attempt has ended already.
+    Over,
+}
+
+impl<T: Task> Runner<T> {
+    /// Executes an attempt and reports on it. Whatever happens, the attempt has ended then.
+    pub(super) async fn execute(
+        &self,
+        claimed: AttemptedRollout,
+        stop: &StopSignal,
+    ) -> Result<RolloutEnd, RunnerError> {
+        let claimed = Arc::new(claimed);
+        let recording = Recording::start(
+            claimed.rollout_id.clone(),
+            claimed.attempt.attempt_id.clone(),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.ids),
+            self.recording.clone(),
+        );
+        let mut guard = AttemptGuard::new(
+            Arc::clone(&self.store),
+            recording.clone(),
+            self.last_words.clone(),
+        );
+        let kept_alive = self.heart.keep_alive(&claimed);
+
+        let (resources, problem) = match self.resources(&claimed).await? {
+            Ok(resources) => (resources, None),
+            Err(problem) => (NamedResources::new(), Some(problem)),
+        };
+        let cx = RolloutContext::new(
+            Arc::clone(&claimed),
+            resources,
+            self.worker_id.clone(),
+            CancellationToken::new(),
+            &self.extensions,
+        );
+        self.hooks("on_rollout_start", &cx, |hook| hook.on_rollout_start(&cx))
+            .await;
+        let work = match (problem, T::deserialize(&*claimed.input)) {
+            (Some(problem), _) => Work::Ended(Err(problem)),
+            (None, Err(error)) => Work::Ended(Err(format!(
+                "the task does not fit the agent's task type {}: {error}",
+                std::any::type_name::<T>()
+            ))),
+            (None, Ok(task)) => self.work(&recording, &cx, &task, stop).await,
+        };
+        if let Work::Ended(Err(reason)) | Work::Dropped(reason) = &work {
+            tracing::debug!(
+                target: "lightning::runner",
+                rollout_id = %claimed.rollout_id,
+                attempt_id = %claimed.attempt.attempt_id,
+                worker_id = %self.worker_id,
+                reason,
+                "an attempt failed"
+            );
+        }
+        let stored = flush(&*self.store, &recording).await;
+        drop(kept_alive);
+        let attempt = self.report(&claimed, work, stored).await?;
+        guard.disarm();
+
+        let mut end = RolloutEnd::new(attempt, Vec::new());
+        if !self.hooks.is_empty() {
+            end.spans = self.spans_of(&end).await?;
+            self.hooks("on_rollout_end", &cx, |hook| hook.on_rollout_end(&cx, &end))
+                .await;
+        }
+        Ok(end)
+    }
+
+    /// The resources that the rollout names, as this attempt should use them, or what is wrong with them.
+    async fn resources(
+        &self,
+        claimed: &AttemptedRollout,
+    ) -> Result<Result<NamedResources, String>, RunnerError> {
+        let Some(id) = &claimed.resources_id else {
+            return Ok(Ok(NamedResources::new()));
+        };
+        let found = self
+            .patiently("fetch resources", || self.store.get_resources_by_id(id, None))
+            .await?;
+        Ok(match found {
+            Some(update) => Ok(update
+                .resources
+                .for_attempt(&claimed.rollout_id, &claimed.attempt.attempt_id)),
+            None => Err(format!(
+                "the rollout asks for the resources {id}, which the store does not have; add them before enqueueing"
+            )),
+        })
+    }
+
+    /// Lets the agent work until it ends, or until its work has become pointless.
+    async fn work(&self, recording: &Recording, cx: &RolloutContext, task: &T, stop: &StopSignal) -> Work {
+        let agent = async {
+            self.hooks("on_trace_start", cx, |hook| hook.on_trace_start(cx))
+                .await;
+            // The call itself may panic, not only its future.
+            let rollout = async {
+                match cx.mode() {
+                    RolloutMode::Train => self.agent.rollout(task, cx).await,
+                    RolloutMode::Val | RolloutMode::Test => self.agent.validation_rollout(task, cx).await,
+                }
+            };
+            let result = AssertUnwindSafe(rollout).catch_unwind().await;
+            let conclusion = self.conclude(cx, result).await;
+            self.hooks("on_trace_end", cx, |hook| hook.on_trace_end(cx)).await;
+            conclusion
+        };
+        let mut agent = pin!(recording.run(&*self.store, agent));
+        let (rollout_id, attempt_id) = (recording.rollout_id(), recording.attempt_id());
+        let dropped = tokio::select! {
+            biased;
+            conclusion = &mut agent => return Work::Ended(conclusion),
+            end = self.store.wait_for_attempt_end(rollout_id, attempt_id) => match end {
+                Ok(EndOfAttempt::AttemptEnded(_)) => Work::Over,
+                Ok(EndOfAttempt::RolloutEnded(status)) => {
+                    Work::Dropped(format!("the rollout was ended as {} while the agent worked", status.as_str()))
+                }
+                Ok(EndOfAttempt::Superseded { by }) => {
+                    Work::Dropped(format!("the attempt was superseded by {by} while the agent worked"))
+                }
+                // Nobody watches over the attempt now, but its work may still be good.
+                Err(error) => {
+                    tracing::warn!(
+                        target: "lightning::runner",
+                        rollout_id = %rollout_id,
+                        attempt_id = %attempt_id,
+                        error = %error,
+                        "the end of an attempt cannot be waited for; a cancellation will not be noticed"
+                    );
+                    tokio::select! {
+                        biased;
+                        conclusion = &mut agent => return Work::Ended(conclusion),
+                        () = stop.aborting() => Work::Dropped("the runner was stopped".to_owned()),
+                    }
+                }
+            },
+            () = stop.aborting() => Work::Dropped("the runner was stopped".to_owned()),
+        };
+        cx.cancellation().cancel();
+        // Whatever it still has to say no longer counts.
+        let _ = tokio::time::timeout(self.abort_grace, agent).await;
+        dropped
+    }
+
+    /// Records what the agent returned. Runs within the recording.
+    async fn conclude(
+        &self,
+        cx: &RolloutContext,
+        result: Result<anyhow::Result<RolloutResult>, Box<dyn Any + Send>>,
+    ) -> Result<(), String> {
+        match result {
+            Ok(Ok(RolloutResult::Nothing)) => Ok(()),
+            Ok(Ok(RolloutResult::Reward(reward))) => match emitter::emit_reward(reward) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(format!("the agent's reward could not be recorded: {error}")),
+            },
+            Ok(Ok(RolloutResult::Spans(spans))) => self.store_spans(cx.attempt(), spans).await,
+            Ok(Err(error)) => {
+                // A recording that is full or finished has no room for it; the reason is kept all the same.
+                let _ = emitter::emit_exception(&*error);
+                Err(format!("{error:#}"))
+            }
+            Err(panic) => {
+                let message = panic_message(&*panic);
+                let _ = emitter::emit_exception(&Panicked(message.clone()));
+                Err(format!("the agent panicked: {message}"))
+            }
+        }
+    }
+
+    /// Stores spans of the agent's own making under this attempt. Those without a sequence id get one.
+    async fn store_spans(&self, attempt: &Attempt, mut spans: Vec<Span>) -> Result<(), String> {
+        let target = (attempt.rollout_id.clone(), attempt.attempt_id.clone());
+        let unnumbered = spans.iter().filter(|span| span.sequence_id == 0).count();
+        let ids = if unnumbered == 0 {
+            Vec::new()
+        } else {
+            let ids = self
+                .store
+                .get_many_span_sequence_ids(vec![target.clone(); unnumbered])
+                .await;
+            ids.map_err(|error| format!("the agent's spans got no sequence ids: {error}"))?
+        };
+        let mut ids = ids.into_iter();
+        for span in &mut spans {
+            (span.rollout_id, span.attempt_id) = target.clone();
+            if span.sequence_id == 0 {
+                span.sequence_id = ids.next().unwrap_or_default();
+            }
+        }
+        let outcomes = self.store.add_many_spans(spans).await;
+        let outcomes = outcomes.map_err(|error| format!("the agent's spans could not be stored: {error}"))?;
+        match outcomes.into_iter().find_map(|outcome| match outcome {
+            SpanOutcome::Rejected(error) => Some(error),
+            SpanOutcome::Stored | SpanOutcome::Duplicate => None,
+        }) {
+            Some(error) => Err(format!("a span of the agent was refused: {error}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the attempt at the store.
+    async fn report(
+        &self,
+        claimed: &AttemptedRollout,
+        work: Work,
+        stored: Result<(), String>,
+    ) -> Result<Attempt, RunnerError> {
+        let patch = match (work, stored) {
+            (Work::Over, _) => AttemptPatch::default(),
+            (Work::Dropped(reason) | Work::Ended(Err(reason)), _) | (Work::Ended(Ok(())), Err(reason)) => {
+                failed(reason)
+            }
+            (Work::Ended(Ok(())), Ok(())) => AttemptPatch::status(AttemptStatus::Succeeded),
+        };
+        self.patiently("report on an attempt", || {
+            let attempt = AttemptRef::from(&claimed.attempt.attempt_id);
+            self.store
+                .update_attempt(claimed.rollout_id.clone(), attempt, patch.clone())
+        })
+        .await
+    }
+}
+
+/// Stores what is still recorded.
+pub(super) async fn flush(store: &dyn Store, recording: &Recording) -> Result<(), String> {
+    match recording.finish(store).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("the trace could not be stored: {error}")),
+    }
+}
+
+/// A report of failure with its reason.
+pub(super) fn failed(reason: impl Into<String>) -> AttemptPatch {
+    let reason = (semconv::ATTEMPT_REASON.to_owned(), reason.into().into());
+    AttemptPatch {
+        metadata: Some(JsonObject::from_iter([reason])),
+        ..AttemptPatch::status(AttemptStatus::Failed)
+    }
+}
+
+/// What a panic said.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it did not say why".to_owned())
+}
+
+/// A panic as an exception of the trace.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Panicked(String);

@@ -1,0 +1,37 @@
+//! What ends a runner.
+
+use crate::{store::StoreError, types::RolloutId};
+
+/// Why a runner cannot go on. What happens to a single rollout is no such reason.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunnerError {
+    /// The store did not do what the runner needs.
+    #[error("the runner could not {action}: {source}")]
+    Store {
+        /// What it tried.
+        action: &'static str,
+        /// What the store said.
+        source: StoreError,
+    },
+
+    /// The task of a step cannot be written as JSON.
+    #[error("the task cannot be written as JSON: {0}")]
+    Task(#[source] serde_json::Error),
+
+    /// A rollout that was just executed is not in the store.
+    #[error("rollout {rollout_id} is no longer in the store; was the store emptied during the run?")]
+    Vanished {
+        /// The rollout.
+        rollout_id: RolloutId,
+    },
+}
+
+impl From<StoreError> for RunnerError {
+    fn from(source: StoreError) -> Self {
+        Self::Store {
+            action: "use the store",
+            source,
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! Runners: they claim rollouts from the store, execute the agent, and report.
+//!
+//! A runner meets algorithms only in the store. [`Runner::iter`] works until it is told to stop; [`Runner::step`]
+//! executes one task, for tests and for dry runs.
+
+mod attempt;
+mod error;
+mod guard;
+mod heartbeat;
+mod statistics;
+mod stop;
+
+use std::{fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::FutureExt as _;
+use tokio_util::task::TaskTracker;
+
+use self::heartbeat::Heart;
+pub use self::{
+    error::RunnerError,
+    statistics::{StatisticsSource, SystemStatistics},
+    stop::StopSignal,
+};
+use crate::{
+    agent::{Agent, Hook, HookFuture, RolloutContext, RolloutEnd},
+    clock::{Clock, SystemClock},
+    ids::{IdSource, RandomIds},
+    inject::Scope,
+    store::{Store, StoreError, StoreFuture},
+    tracer::RecordingOptions,
+    types::{
+        AttemptedRollout, NamedResources, NewRollout, RolloutConfig, RolloutMode, RolloutSnapshot, Span,
+        SpanQuery, Task, TaskInput, WorkerId,
+    },
+};
+
+/// How long a claim is parked at the store before it is made anew.
+const CLAIM_WAIT: Duration = Duration::from_secs(60);
+
+/// Executes an agent on the rollouts of a store. One runner executes one rollout at a time.
+///
+/// ```
+/// use std::sync::Arc;
+/// use lightning_core::{
+///     agent::{Agent, AgentFuture, AgentOutput, RolloutContext},
+///     runner::Runner,
+///     store::MemoryStore,
+/// };
+///
+/// struct Length;
+///
+/// impl Agent<String> for Length {
+///     fn rollout<'a>(&'a self, task: &'a String, _: &'a RolloutContext) -> AgentFuture<'a> {
+///         Box::pin(async move { (task.len() as f64).into_result() })
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// let runner = Runner::builder(Length, Arc::new(MemoryStore::new())).build();
+/// let step = runner.step(&"four".to_owned()).await?;
+/// assert_eq!(step.end.reward().map(|reward| reward.primary()), Some(4.0));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Runner<T> {
+    store: Arc<dyn Store>,
+    agent: Arc<dyn Agent<T>>,
+    worker_id: WorkerId,
+    hooks: Vec<Arc<dyn Hook>>,
+    extensions: Scope,
+    max_rollouts: Option<u64>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    recording: RecordingOptions,
+    patience: Duration,
+    abort_grace: Duration,
+    heart: Heart,
+    /// Reports that go on after the runner was dropped in the middle of a rollout.
+    last_words: TaskTracker,
+}
+
+/// Builds a [`Runner`].
+pub struct RunnerBuilder<T> {
+    store: Arc<dyn Store>,
+    agent: Arc<dyn Agent<T>>,
+    worker_id: Option<WorkerId>,
+    hooks: Vec<Arc<dyn Hook>>,
+    extensions: Scope,
+    max_rollouts: Option<u64>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    recording: RecordingOptions,
+    patience: Duration,
+    abort_grace: Duration,
+    heartbeat: Duration,
+    statistics: Arc<dyn StatisticsSource>,
+    last_words: TaskTracker,
+}
+
+/// What a runner has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunnerReport {
+    /// How many attempts it executed.
+    pub attempts: u64,
+    /// How many of them succeeded.
+    pub succeeded: u64,
+}
+
+/// What became of one task.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Step {
+    /// The rollout as the store has it now, with its attempt.
+    pub rollout: RolloutSnapshot,
+    /// How the attempt ended, and its spans.
+    pub end: RolloutEnd,
+}
+
+/// What a single task is executed with.
+#[derive(Clone, Debug, Default)]
+pub struct StepOptions {
+    /// What the rollout is for.
+    pub mode: Option<RolloutMode>,
+    /// The resources to use; the store's latest if not set.
+    pub resources: Option<NamedResources>,
+    /// Time limits; none if not set.
+    pub config: Option<RolloutConfig>,
+}
+
+impl<T: Task> Runner<T> {
+    /// Builds a runner of `agent` on the rollouts of `store`.
+    pub fn builder(agent: impl Agent<T>, store: Arc<dyn Store>) -> RunnerBuilder<T> {
+        RunnerBuilder {
+            store,
+            agent: Arc::new(agent),
+            worker_id: None,
+            hooks: Vec::new(),
+            extensions: Scope::new(),
+            max_rollouts: None,
+            clock: Arc::new(SystemClock::new()),
+            ids: Arc::new(RandomIds),
+            recording: RecordingOptions::default(),
+            patience: Duration::from_secs(60),
+            abort_grace: Duration::from_millis(100),
+            heartbeat: Duration::from_secs(10),
+            statistics: Arc::new(SystemStatistics::default()),
+            last_words: TaskTracker::new(),
+        }
+    }
+
+    /// Under which id it works.
+    pub fn worker_id(&self) -> &WorkerId {
+        &self.worker_id
+    }
+
+    /// Claims and executes rollouts until `stop` says otherwise, or `max_rollouts` are done.
+    ///
+    /// Told to stop, it claims nothing more and finishes the rollout it has; told to abort, it drops the agent's future
+    /// and ends the attempt as failed. When this future itself is dropped in the middle of a rollout, the attempt is
+    /// ended as failed by a task of its own; see [`RunnerBuilder::last_words`].
+    ///
+    /// # Errors
+    ///
+    /// [`RunnerError`], if the store stays unavailable or fails. What happens to a single rollout is no error here.
+    pub async fn iter(&self, stop: &StopSignal) -> Result<RunnerReport, RunnerError> {
+        let _beating = self.heart.start(Arc::clone(&self.store), self.worker_id.clone());
+        let mut report = RunnerReport::default();
+        while !stop.is_stopping() && self.max_rollouts.is_none_or(|limit| report.attempts < limit) {
+            let claimed = tokio::select! {
+                biased;
+                () = stop.stopping() => break,
+                claimed = self.claim() => claimed?,
+            };
+            let Some(claimed) = claimed else { continue };
+            let end = self.execute(claimed, stop).await?;
+            report.attempts += 1;
+            report.succeeded += u64::from(end.succeeded());
+        }
+        Ok(report)
+    }
+
+    /// Executes one task, past the queue, and gives what became of it.
+    ///
+    /// # Errors
+    ///
+    /// [`RunnerError`], if the store does not do its part. An agent that fails is no error: see [`Step::end`].
+    pub async fn step(&self, task: &T) -> Result<Step, RunnerError> {
+        self.step_with(task, StepOptions::default()).await
+    }
+
+    /// As [`step`](Self::step), with resources, a mode or time limits.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`step`](Self::step).
+    pub async fn step_with(&self, task: &T, options: StepOptions) -> Result<Step, RunnerError> {
+        let input: TaskInput = serde_json::to_value(task).map_err(RunnerError::Task)?.into();
+        let resources_id = match options.resources {
+            Some(resources) => Some(self.store.add_resources(resources).await?.resources_id),
+            None => None,
+        };
+        let new = NewRollout {
+            mode: options.mode,
+            resources_id,
+            config: options.config,
+            ..NewRollout::new(input)
+        };
+        let started = self
+            .store
+            .start_rollout(new, Some(self.worker_id.clone()))
+            .await?;
+        let rollout_id = started.rollout_id.clone();
+        let _beating = self.heart.start(Arc::clone(&self.store), self.worker_id.clone());
+        let mut end = self.execute(started, &StopSignal::new()).await?;
+        end.spans = self.spans_of(&end).await?;
+        let rollout = self.store.get_rollout_by_id(&rollout_id).await?;
+        Ok(Step {
+            rollout: rollout.ok_or(RunnerError::Vanished { rollout_id })?,
+            end,
+        })
+    }
+
+    /// Takes the next rollout, waiting for one. Rides out an unavailable store for as long as patience lasts.
+    async fn claim(&self) -> Result<Option<AttemptedRollout>, RunnerError> {
+        self.patiently("claim a rollout", || {
+            self.store
+                .dequeue_or_wait(1, Some(self.worker_id.clone()), CLAIM_WAIT)
+        })
+        .await
+        .map(|mut claimed| claimed.pop())
+    }
+
+    /// Does something at the store, again and again while the store is unavailable, for as long as patience lasts.
+    async fn patiently<'a, A>(
+        &self,
+        action: &'static str,
+        act: impl Fn() -> StoreFuture<'a, A>,
+    ) -> Result<A, RunnerError> {
+        let give_up = self.clock.now() + self.patience;
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let error = match act().await {
+                Ok(answer) => return Ok(answer),
+                Err(error @ StoreError::Unavailable { .. }) if self.clock.now() < give_up => error,
+                Err(source) => return Err(RunnerError::Store { action, source }),
+            };
+            tracing::warn!(
+                target: "lightning::runner",
+                worker_id = %self.worker_id,
+                action,
+                error = %error,
+                "the store is unavailable; trying again"
+            );
+            self.clock.sleep_past(self.clock.now() + pause).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    async fn spans_of(&self, end: &RolloutEnd) -> Result<Vec<Span>, RunnerError> {
+        let attempt = &end.attempt;
+        let query = SpanQuery::of(attempt.rollout_id.clone()).attempt(attempt.attempt_id.clone());
+        Ok(self.store.query_spans(query).await?.items)
+    }
+
+    /// Runs one of the methods of each hook, in order. What goes wrong there is logged.
+    async fn hooks<'a>(
+        &'a self,
+        moment: &'static str,
+        cx: &RolloutContext,
+        call: impl Fn(&'a dyn Hook) -> HookFuture<'a>,
+    ) {
+        for hook in &self.hooks {
+            let outcome = AssertUnwindSafe(async { call(&**hook).await })
+                .catch_unwind()
+                .await;
+            let problem = match outcome {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => format!("{error:#}"),
+                Err(panic) => format!("it panicked: {}", attempt::panic_message(&*panic)),
+            };
+            tracing::warn!(
+                target: "lightning::runner",
+                rollout_id = %cx.rollout().rollout_id,
+                attempt_id = %cx.attempt().attempt_id,
+                moment,
+                error = problem,
+                "a hook failed"
+            );
+        }
+    }
+}
+
+impl<T> fmt::Debug for Runner<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner")
+            .field("worker_id", &self.worker_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Task> RunnerBuilder<T> {
+    /// Under which id it works; random if not set. No two runners of a store may share one.
+    #[must_use]
+    pub fn worker_id(mut self, worker_id: impl Into<WorkerId>) -> Self {
+        self.worker_id = Some(worker_id.into());
+        self
+    }
+
+    /// Adds a hook; they run in the order in which they were added.
+    #[must_use]
+    pub fn hook(mut self, hook: Arc<dyn Hook>) -> Self {
+        self.hooks.push(hook);
+        self
+    }
+
+    /// The values of one's own that the agent's `#[inject]` parameters get.
+    #[must_use]
+    pub fn extensions(mut self, scope: &Scope) -> Self {
+        self.extensions = scope.extensions_only();
+        self
+    }
+
+    /// How many rollouts it executes before it stops by itself; without end if not set.
+    #[must_use]
+    pub fn max_rollouts(mut self, limit: Option<u64>) -> Self {
+        self.max_rollouts = limit;
+        self
+    }
+
+    /// Where time comes from; the machine's if not set.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Where the ids of traces, spans and the worker come from; random if not set.
+    #[must_use]
+    pub fn ids(mut self, ids: Arc<dyn IdSource>) -> Self {
+        self.ids = ids;
+        self
+    }
+
+    /// How spans are kept and sent.
+    #[must_use]
+    pub fn recording(mut self, options: RecordingOptions) -> Self {
+        self.recording = options;
+        self
+    }
+
+    /// How long it goes on trying while the store is unavailable; 60 s if not set.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// How long an agent may go on after its [cancellation](RolloutContext::cancellation), before its future is dropped;
+    /// 100 ms if not set.
+    #[must_use]
+    pub fn abort_grace(mut self, grace: Duration) -> Self {
+        self.abort_grace = grace;
+        self
+    }
+
+    /// How often the worker sends a heartbeat; every 10 s if not set. Attempts are kept alive at that pace as well, or
+    /// three times within `unresponsive_seconds`, if that is more often.
+    #[must_use]
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.heartbeat = interval;
+        self
+    }
+
+    /// Where the figures of a heartbeat come from; the machine's if not set.
+    #[must_use]
+    pub fn statistics(mut self, source: Arc<dyn StatisticsSource>) -> Self {
+        self.statistics = source;
+        self
+    }
+
+    /// Who keeps the tasks that end an attempt after its runner was dropped. Whoever drops runners closes the tracker and
+    /// waits for it.
+    #[must_use]
+    pub fn last_words(mut self, tracker: TaskTracker) -> Self {
+        self.last_words = tracker;
+        self
+    }
+
+    /// The runner.
+    pub fn build(self) -> Runner<T> {
+        let worker_id = self
+            .worker_id
+            .unwrap_or_else(|| format!("worker-{}", self.ids.hex(8)).into());
+        Runner {
+            heart: Heart::new(Arc::clone(&self.clock), self.heartbeat, self.statistics),
+            store: self.store,
+            agent: self.agent,
+            worker_id,
+            hooks: self.hooks,
+            extensions: self.extensions,
+            max_rollouts: self.max_rollouts,
+            clock: self.clock,
+            ids: self.ids,
+            recording: self.recording,
+            patience: self.patience,
+            abort_grace: self.abort_grace,
+            last_words: self.last_words,
+        }
+    }
+}
+
+impl<T> fmt::Debug for RunnerBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunnerBuilder")
+            .field("worker_id", &self.worker_id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,104 @@
+//! A store seen through something that looks at every operation on its way.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{Answer, Capabilities, EndOfAttempt, Request, Statistics, Store, StoreError, StoreFuture};
+use crate::types::{
+    Attempt, AttemptId, AttemptQuery, AttemptedRollout, Page, ResourcesId, ResourcesQuery, ResourcesUpdate,
+    Rollout, RolloutId, RolloutQuery, RolloutSnapshot, Span, SpanQuery, Worker, WorkerId, WorkerQuery,
+};
+
+/// Looks at every operation on its way to a store.
+pub trait StoreLayer: Send + Sync + 'static {
+    /// May change a mutation on its way.
+    fn request(&self, request: Request) -> Request {
+        request
+    }
+
+    /// May refuse an operation before it reaches the store. `operation` is the method of [`Store`] that was called:
+    /// `execute` for every mutation.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the caller is to see instead of the store's answer.
+    fn before(&self, operation: &'static str) -> Result<(), StoreError> {
+        let _ = operation;
+        Ok(())
+    }
+
+    /// May hide the answer of a mutation that has taken effect, as a broken connection does.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the caller is to see instead of the store's answer.
+    fn after(&self, answer: Answer) -> Result<Answer, StoreError> {
+        Ok(answer)
+    }
+}
+
+/// A store behind a [`StoreLayer`].
+pub struct LayeredStore<L> {
+    inner: Arc<dyn Store>,
+    layer: L,
+}
+
+impl<L: StoreLayer> LayeredStore<L> {
+    /// `inner`, seen through `layer`.
+    pub fn new(inner: Arc<dyn Store>, layer: L) -> Self {
+        Self { inner, layer }
+    }
+}
+
+impl<L> fmt::Debug for LayeredStore<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LayeredStore").finish_non_exhaustive()
+    }
+}
+
+/// Passes reads and waits on, unless the layer refuses them.
+macro_rules! pass_on {
+    ($($(#[$cfg:meta])* fn $name:ident$(<$life:lifetime>)?(&$($self_life:lifetime)? self $(, $arg:ident: $ty:ty)*) -> StoreFuture<$out_life:lifetime, $answer:ty>;)*) => {$(
+        fn $name$(<$life>)?(&$($self_life)? self $(, $arg: $ty)*) -> StoreFuture<$out_life, $answer> {
+            match self.layer.before(stringify!($name)) {
+                Ok(()) => self.inner.$name($($arg),*),
+                Err(error) => Box::pin(std::future::ready(Err(error))),
+            }
+        }
+    )*};
+}
+
+impl<L: StoreLayer> Store for LayeredStore<L> {
+    fn execute(&self, request: Request) -> StoreFuture<'_, Answer> {
+        Box::pin(async move {
+            self.layer.before("execute")?;
+            let answer = self.inner.execute(self.layer.request(request)).await?;
+            self.layer.after(answer)
+        })
+    }
+
+    pass_on! {
+        fn dequeue_or_wait(&self, limit: usize, worker_id: Option<WorkerId>, wait: Duration)
+            -> StoreFuture<'_, Vec<AttemptedRollout>>;
+        fn wait_for_rollouts<'a>(&'a self, rollout_ids: &'a [RolloutId], timeout: Option<Duration>)
+            -> StoreFuture<'a, Vec<Rollout>>;
+        fn wait_for_attempt_end<'a>(&'a self, rollout_id: &'a RolloutId, attempt_id: &'a AttemptId)
+            -> StoreFuture<'a, EndOfAttempt>;
+        fn query_rollouts(&self, query: RolloutQuery) -> StoreFuture<'_, Page<RolloutSnapshot>>;
+        fn get_rollout_by_id<'a>(&'a self, rollout_id: &'a RolloutId) -> StoreFuture<'a, Option<RolloutSnapshot>>;
+        fn query_attempts<'a>(&'a self, rollout_id: &'a RolloutId, query: AttemptQuery)
+            -> StoreFuture<'a, Page<Attempt>>;
+        fn get_latest_attempt<'a>(&'a self, rollout_id: &'a RolloutId) -> StoreFuture<'a, Option<Attempt>>;
+        fn query_spans(&self, query: SpanQuery) -> StoreFuture<'_, Page<Span>>;
+        fn query_resources(&self, query: ResourcesQuery) -> StoreFuture<'_, Page<ResourcesUpdate>>;
+        fn get_resources_by_id<'a>(&'a self, resources_id: &'a ResourcesId, version: Option<u64>)
+            -> StoreFuture<'a, Option<ResourcesUpdate>>;
+        fn get_latest_resources(&self) -> StoreFuture<'_, Option<ResourcesUpdate>>;
+        fn query_workers(&self, query: WorkerQuery) -> StoreFuture<'_, Page<Worker>>;
+        fn get_worker_by_id<'a>(&'a self, worker_id: &'a WorkerId) -> StoreFuture<'a, Option<Worker>>;
+        fn statistics(&self) -> StoreFuture<'_, Statistics>;
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+}
