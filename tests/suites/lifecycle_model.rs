@@ -3,31 +3,45 @@
 //!
 //! `PROPTEST_CASES` sets how many histories are tried.
 
+#[path = "lifecycle_model/events.rs"]
+mod events;
 #[path = "lifecycle_model/generate.rs"]
 mod generate;
 #[path = "lifecycle_model/invariants.rs"]
 mod invariants;
+#[path = "lifecycle_model/shrink.rs"]
+mod shrink;
 #[path = "lifecycle_model/step.rs"]
 mod step;
 #[path = "lifecycle_model/subject.rs"]
 mod subject;
 
-use std::{collections::BTreeSet, fmt, marker::PhantomData, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    marker::PhantomData,
+    sync::Arc,
+    time::Duration,
+};
 
 use lightning_core::{
-    store::{Answer, Command, MemoryStore, Store},
+    store::{Answer, Command, MemoryStore, Request, Store},
     testing::ManualClock,
     types::Timestamp,
 };
 use lightning_tests::model::Model;
 use proptest::{
-    strategy::{BoxedStrategy, Just, Strategy as _},
-    test_runner::{Config, FileFailurePersistence},
+    strategy::{BoxedStrategy, Just, Strategy as _, ValueTree as _},
+    test_runner::{Config, FileFailurePersistence, TestRunner},
 };
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::timeout,
+};
 
 use self::{
+    events::{Happening, expected},
     generate::NextStep,
     invariants::{Event, Invariants},
     step::{Action, Outcome, Step},
@@ -53,13 +67,14 @@ prop_state_machine! {
     #![proptest_config(config())]
 
     #[test]
-    fn the_memory_store_does_what_the_model_does(sequential 1..50 => Against<Memory>);
+    fn the_memory_store_does_what_the_model_does(sequential STEPS => Against<Memory>);
 }
 
 fn config() -> Config {
     let config = Config {
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
         max_shrink_iters: 20_000,
+        max_shrink_time: 60_000,
         ..Config::default()
     };
     match std::env::var_os("PROPTEST_CASES") {
@@ -69,6 +84,51 @@ fn config() -> Config {
             ..config
         },
     }
+}
+
+/// How long a step may take; much longer than it does, so that only a wait without end is an error.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many steps a history has.
+const STEPS: std::ops::Range<usize> = 1..80;
+
+#[test]
+fn the_histories_reach_everything_that_the_contract_speaks_of() {
+    let mut runner = TestRunner::deterministic();
+    let mut counts: BTreeMap<String, usize> = expected().into_iter().map(|event| (event, 0)).collect();
+    for _ in 0..1000 {
+        let history = Reference::sequential_strategy(STEPS).new_tree(&mut runner);
+        let (mut before, steps, _) = history.unwrap().current();
+        let (mut refused_keys, mut used_keys) = (Vec::new(), Vec::new());
+        for step in steps {
+            let after = Reference::apply(before.clone(), &step);
+            let happening = Happening {
+                before: &before.model,
+                step: &step,
+                outcome: &after.outcome,
+                after: &after.model,
+                refused_keys: &refused_keys,
+                used_keys: &used_keys,
+            };
+            for event in happening.events() {
+                *counts
+                    .get_mut(&event)
+                    .unwrap_or_else(|| panic!("`{event}` is not expected")) += 1;
+            }
+            if let Action::Do(Request { key: Some(key), .. }) = &step.action {
+                match &after.outcome {
+                    Outcome::Answer(_) => used_keys.push(key.as_str().to_owned()),
+                    _ => refused_keys.push(key.as_str().to_owned()),
+                }
+            }
+            before = after;
+        }
+    }
+    let seldom: Vec<_> = counts.iter().filter(|(_, count)| **count < 5).collect();
+    assert!(
+        seldom.is_empty(),
+        "hardly or never reached: {seldom:#?} among {counts:#?}"
+    );
 }
 
 /// The model with the outcome of its last step.
@@ -138,10 +198,15 @@ impl<B: Backend> StateMachineTest for Against<B> {
 
     fn apply(mut self_: Self, reference: &Reference, step: Step) -> Self {
         let subject = &self_.subject;
-        let (outcome, visible) = self_.runtime.block_on(async {
-            let outcome = subject.act(&step, &reference.outcome).await;
-            (outcome, subject.visible().await.unwrap())
+        let acted = self_.runtime.block_on(async {
+            let act = async {
+                let outcome = subject.act(&step, &reference.outcome).await;
+                (outcome, subject.visible().await.unwrap())
+            };
+            timeout(PATIENCE, act).await
         });
+        let (outcome, visible) =
+            acted.unwrap_or_else(|_| panic!("the store does not answer in step {step:?}"));
         assert_eq!(
             outcome, reference.outcome,
             "the store's answer (left) is not the model's (right) in step {step:?}"

@@ -3,11 +3,14 @@
 use super::{AgentFuture, AgentOutput};
 use crate::{
     functional::{Params, run_blocking},
-    inject::{InjectError, InjectErrors},
+    inject::{InjectError, InjectErrors, Requirement},
 };
 
 /// What `#[rollout]` implements besides [`Agent`](super::Agent).
 pub trait FunctionalAgent: Params + Send + Sync {
+    /// What the function asks for, one entry for each parameter that is injected.
+    const REQUIREMENTS: &'static [Requirement];
+
     /// The task type to use where nothing else tells, in a run file.
     type DefaultTask;
 }

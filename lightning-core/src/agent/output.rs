@@ -1,6 +1,9 @@
 //! What a rollout leaves behind, besides its trace.
 
-use crate::types::{Reward, Span};
+use crate::{
+    functional::IntoError,
+    types::{Reward, Span},
+};
 
 /// What a rollout of an agent came to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,24 +30,28 @@ pub trait AgentOutput {
     fn into_result(self) -> anyhow::Result<RolloutResult>;
 }
 
+#[diagnostic::do_not_recommend]
 impl AgentOutput for () {
     fn into_result(self) -> anyhow::Result<RolloutResult> {
         Ok(RolloutResult::Nothing)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl AgentOutput for RolloutResult {
     fn into_result(self) -> anyhow::Result<RolloutResult> {
         Ok(self)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl AgentOutput for Reward {
     fn into_result(self) -> anyhow::Result<RolloutResult> {
         Ok(RolloutResult::Reward(self))
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl AgentOutput for Vec<Span> {
     fn into_result(self) -> anyhow::Result<RolloutResult> {
         Ok(RolloutResult::Spans(self))
@@ -53,6 +60,7 @@ impl AgentOutput for Vec<Span> {
 
 macro_rules! numbers {
     ($($number:ty)*) => {$(
+        #[diagnostic::do_not_recommend]
         impl AgentOutput for $number {
             // Of the integers, those beyond 2^53 are rounded, which is no loss in a reward.
             fn into_result(self) -> anyhow::Result<RolloutResult> {
@@ -65,6 +73,7 @@ macro_rules! numbers {
 numbers!(f64 f32 i8 i16 i32 i64 isize u8 u16 u32 u64 usize);
 
 /// Right or wrong: 1 or 0.
+#[diagnostic::do_not_recommend]
 impl AgentOutput for bool {
     fn into_result(self) -> anyhow::Result<RolloutResult> {
         f64::from(u8::from(self)).into_result()
@@ -77,7 +86,7 @@ impl<R: AgentOutput> AgentOutput for Option<R> {
     }
 }
 
-impl<R: AgentOutput, E: crate::functional::IntoError> AgentOutput for Result<R, E> {
+impl<R: AgentOutput, E: IntoError> AgentOutput for Result<R, E> {
     fn into_result(self) -> anyhow::Result<RolloutResult> {
         self.map_err(E::into_error)?.into_result()
     }

@@ -77,6 +77,18 @@ impl<P: DatasetParam> DatasetParam for Option<P> {
     }
 }
 
-/// Checks, for generated code, that both datasets of a function have one task type.
+/// Whether the tasks of both datasets of a function have one type, with a message for when they do not.
 #[doc(hidden)]
-pub const fn same_task<A: DatasetParam, B: DatasetParam<Task = A::Task>>() {}
+#[diagnostic::on_unimplemented(
+    message = "the two datasets of this function have tasks of different types, `{T}` and `{Self}`",
+    label = "a dataset of `{Self}`",
+    note = "training and validation are about the same tasks: give both datasets the same type"
+)]
+pub trait SameTask<T: ?Sized> {}
+
+#[diagnostic::do_not_recommend]
+impl<T: ?Sized> SameTask<T> for T {}
+
+/// Checks, for generated code, that the tasks of both datasets of a function have one type.
+#[doc(hidden)]
+pub const fn same_task<T: ?Sized, U: SameTask<T> + ?Sized>() {}

@@ -60,7 +60,7 @@ fits! {
     FitsByType, ByType,
         "`{Self}` cannot be injected by its type",
         "not injectable",
-        "if the type is yours, write `#[derive(Clone, Inject)]` on it; otherwise declare a slot, `struct MySlot;`, and write `#[inject(MySlot)]`";
+        "if the type is yours, write `#[derive(Clone, Inject)]` on it and take it by value; otherwise declare a slot, `struct MySlot;`, and write `#[inject(MySlot)]`";
 }
 
 /// Whether a type fits a slot of the user's own.

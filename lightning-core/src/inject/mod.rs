@@ -55,7 +55,7 @@ pub use requirement::Requirement;
 pub use scope::Scope;
 
 #[doc(hidden)]
-pub use datasets::same_task;
+pub use datasets::{SameTask, same_task};
 #[doc(hidden)]
 pub use fits::{
     FitsAdapter, FitsByType, FitsInitialResources, FitsLlm, FitsLlmProxy, FitsPromptTemplate, FitsResources,

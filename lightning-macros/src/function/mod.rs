@@ -35,8 +35,8 @@ impl Kind {
 }
 
 /// The function and what is made of it, or the function and everything that is wrong with it.
-pub(crate) fn translate(kind: Kind, options: TokenStream, item: TokenStream) -> TokenStream {
-    match parse::parse(kind, options, item.clone()) {
+pub(crate) fn translate(kind: Kind, options: TokenStream, item: &TokenStream) -> TokenStream {
+    match parse::parse(kind, options, item) {
         Ok(parsed) => expand::expand(&model::model(parsed)),
         Err(error) => {
             let error = error.into_compile_error();

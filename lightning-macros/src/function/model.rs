@@ -532,7 +532,7 @@ fn documentation(kind: Kind, name: &Ident, arguments: &[Argument]) -> Vec<String
                 let default = match default {
                     Default::Required => " (argument of `".to_owned() + product + "`)",
                     Default::Implied => " (default: that of its type)".to_owned(),
-                    Default::Text(text) => format!(" (default: `{}`)", types::text(text)),
+                    Default::Text(text) => format!(" (default: `{}`)", text.to_token_stream()),
                     Default::Value(value) => {
                         format!(" (default: `{}`)", types::text(&value.to_token_stream()))
                     }

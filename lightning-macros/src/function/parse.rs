@@ -64,13 +64,13 @@ pub(super) struct Inject {
 }
 
 /// Reads the function. Errors only if it is none; all other mistakes are collected.
-pub(super) fn parse(kind: Kind, options: TokenStream, item: TokenStream) -> syn::Result<Parsed> {
+pub(super) fn parse(kind: Kind, options: TokenStream, item: &TokenStream) -> syn::Result<Parsed> {
     let Function {
         attributes,
         visibility,
         mut signature,
         body,
-    } = syn::parse2(item.clone()).map_err(|error| not_a_function(kind, &item, error))?;
+    } = syn::parse2(item.clone()).map_err(|error| not_a_function(kind, item, error))?;
     let mut mistakes = Mistakes::default();
     let options = parse_options(kind, options, &mut mistakes);
     let parameters = signature
@@ -110,18 +110,28 @@ impl Parse for Function {
         };
         match &function.body {
             TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Ok(function),
-            other => Err(syn::Error::new(other.span(), "the function has no body")),
+            other => Err(syn::Error::new(
+                other.span(),
+                "the function has no body; only a free function can be used here, not a method of a trait",
+            )),
         }
     }
 }
 
 /// Says that the item is no function, or, if it is one, what is wrong with it.
 fn not_a_function(kind: Kind, item: &TokenStream, error: syn::Error) -> syn::Error {
-    let is_function = item
-        .clone()
-        .into_iter()
-        .any(|token| matches!(token, TokenTree::Ident(word) if word == "fn"));
-    if is_function {
+    let begins_as_function = |input: ParseStream<'_>| {
+        input.call(Attribute::parse_outer)?;
+        input.parse::<Visibility>()?;
+        input.parse::<Option<Token![const]>>()?;
+        input.parse::<Option<Token![async]>>()?;
+        input.parse::<Option<Token![unsafe]>>()?;
+        input.parse::<Option<syn::Abi>>()?;
+        let is_function = input.peek(Token![fn]);
+        input.parse::<TokenStream>()?;
+        Ok(is_function)
+    };
+    if begins_as_function.parse2(item.clone()).unwrap_or(false) {
         return error;
     }
     let attribute = kind.attribute();
@@ -137,35 +147,63 @@ fn parse_options(kind: Kind, options: TokenStream, mistakes: &mut Mistakes) -> O
         handle: None,
         version: None,
     };
-    let parser = syn::meta::parser(|meta| {
-        let twice = || meta.error("this option is given twice");
-        if meta.path.is_ident("crate") {
-            parsed.krate = meta.value()?.call(Path::parse_mod_style)?;
-        } else if meta.path.is_ident("handle") {
-            if parsed.handle.replace(meta.value()?.parse()?).is_some() {
-                return Err(twice());
+    let parser = |input: ParseStream<'_>| {
+        while !input.is_empty() {
+            parse_option(kind, input, &mut parsed)?;
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
             }
-        } else if kind == Kind::Algo && meta.path.is_ident("version") {
-            if parsed.version.replace(meta.value()?.parse()?).is_some() {
-                return Err(twice());
-            }
-        } else {
+        }
+        Ok(())
+    };
+    if let Err(error) = parser.parse2(options) {
+        mistakes.add(error);
+    }
+    parsed
+}
+
+fn parse_option(kind: Kind, input: ParseStream<'_>, parsed: &mut Options) -> syn::Result<()> {
+    let start = input.span();
+    let name = input.call(Ident::parse_any).map(|name| name.to_string());
+    let twice = |is: bool| match is {
+        true => Err(syn::Error::new(
+            start,
+            "this option is given twice: remove one of the two",
+        )),
+        false => Ok(()),
+    };
+    match (name.as_deref(), kind) {
+        (Ok("crate"), _) => {
+            input.parse::<Token![=]>()?;
+            parsed.krate = input.call(Path::parse_mod_style)?;
+            Ok(())
+        }
+        (Ok("handle"), _) => {
+            input.parse::<Token![=]>()?;
+            twice(parsed.handle.replace(input.parse()?).is_some())
+        }
+        (Ok("version"), Kind::Algo) => {
+            input.parse::<Token![=]>()?;
+            let version = input.parse().map_err(|error| {
+                syn::Error::new(error.span(), "write the version as text: `version = \"2\"`")
+            })?;
+            twice(parsed.version.replace(version).is_some())
+        }
+        _ => {
+            let attribute = kind.attribute();
             let version = if kind == Kind::Algo {
                 ", `version = \"..\"`"
             } else {
                 ""
             };
-            let attribute = kind.attribute();
-            return Err(meta.error(format!(
-                "this is not an option of `{attribute}`; its options are `handle = Name`{version} and `crate = path`"
-            )));
+            Err(syn::Error::new(
+                start,
+                format!(
+                    "this is not an option of `{attribute}`; its options are `handle = Name`{version} and `crate = path`"
+                ),
+            ))
         }
-        Ok(())
-    });
-    if let Err(error) = parser.parse2(options) {
-        mistakes.add(error);
     }
-    parsed
 }
 
 /// Takes the macros' own attributes off a parameter.
@@ -213,21 +251,37 @@ fn parse_parameter(input: &mut PatType, mistakes: &mut Mistakes) -> Parameter {
 }
 
 fn parse_param(attribute: &Attribute) -> syn::Result<Param> {
-    let mut default = ParamDefault::Required;
-    if !matches!(attribute.meta, Meta::Path(_)) {
-        attribute.parse_nested_meta(|meta| {
-            if !meta.path.is_ident("default") {
-                return Err(meta.error("`#[param]` knows only `default`: write `#[param(default = ..)]`"));
-            }
-            default = if meta.input.peek(Token![=]) {
-                ParamDefault::Given(meta.value()?.parse()?)
-            } else {
-                ParamDefault::Implied
-            };
-            Ok(())
-        })?;
-    }
+    let default = match &attribute.meta {
+        Meta::Path(_) => ParamDefault::Required,
+        Meta::List(list) => list.parse_args_with(parse_default)?,
+        Meta::NameValue(pair) => return Err(not_a_default(pair.eq_token.span)),
+    };
     Ok(Param { default })
+}
+
+fn parse_default(input: ParseStream<'_>) -> syn::Result<ParamDefault> {
+    if input.is_empty() {
+        return Ok(ParamDefault::Required);
+    }
+    let start = input.span();
+    if !input.parse::<Ident>().is_ok_and(|name| name == "default") {
+        return Err(not_a_default(start));
+    }
+    if input.is_empty() {
+        return Ok(ParamDefault::Implied);
+    }
+    input.parse::<Token![=]>()?;
+    let default = input.parse()?;
+    input.parse::<Option<Token![,]>>()?;
+    Ok(ParamDefault::Given(default))
+}
+
+fn not_a_default(span: Span) -> syn::Error {
+    syn::Error::new(
+        span,
+        "write `#[param]` for a value that has to be given, `#[param(default = ..)]` for one with a default, \
+         `#[param(default)]` for the default of its type",
+    )
 }
 
 fn parse_inject(attribute: &Attribute) -> syn::Result<Inject> {

@@ -72,24 +72,30 @@ pub(super) fn find(kind: Kind, name: &str) -> Option<&'static Slot> {
 /// What is wrong with the name of a parameter that is no slot, and what to do.
 pub(super) fn unknown(kind: Kind, name: &str) -> String {
     let attribute = kind.attribute();
-    let hint = match (meant(kind, name), kind) {
-        (Some(slot), _) => format!("did you mean `{slot}`?\n"),
-        (None, Kind::Algo) if find(Kind::Rollout, name).is_some() => format!(
-            "it is one of `#[rollout]`: an algorithm meets rollouts, tasks and resources in the `store` and the datasets\n"
+    let names: Vec<String> = of(kind).iter().map(|slot| format!("`{}`", slot.name)).collect();
+    let slots = format!(
+        "the name of a parameter says what `{attribute}` hands to it: {}",
+        names.join(", ")
+    );
+    let other = match kind {
+        Kind::Algo if find(Kind::Rollout, name).is_some() => Some(
+            "it is one of `#[rollout]`; an algorithm finds rollouts and resources in the `store`, tasks in the datasets",
         ),
-        (None, Kind::Rollout) if find(Kind::Algo, name).is_some() => format!(
-            "it is one of `#[algo]`: an agent gets its `task` and its `resources`, and answers with its result\n"
+        Kind::Rollout if find(Kind::Algo, name).is_some() => Some(
+            "it is one of `#[algo]`; an agent gets its `task` and `resources`, and answers with its result",
         ),
-        (None, _) => String::new(),
+        _ => None,
     };
-    let slots: Vec<String> = of(kind).iter().map(|slot| format!("`{}`", slot.name)).collect();
+    if let Some(other) = other {
+        return format!("no slot of `{attribute}` is called `{name}`\n{other}\n{slots}");
+    }
+    let hint = meant(kind, name).map_or_else(String::new, |slot| format!("did you mean `{slot}`?\n"));
     format!(
         "no slot is called `{name}`\n\
          {hint}\
-         the name of a parameter says what `{attribute}` hands to it: {}\n\
+         {slots}\n\
          for a hyper-parameter write `#[param(default = ..)] {name}: ..`\n\
-         for a value of your own write `#[inject] {name}: ..`",
-        slots.join(", ")
+         for a value of your own write `#[inject] {name}: ..`"
     )
 }
 

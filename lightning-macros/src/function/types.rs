@@ -116,7 +116,7 @@ pub(super) fn last_name(ty: &Type) -> Option<String> {
 pub(super) fn text(ty: &impl ToTokens) -> String {
     let spaced = ty.to_token_stream().to_string();
     let mut text = String::with_capacity(spaced.len());
-    let mut words = spaced.split(' ').peekable();
+    let mut words = spaced.split_whitespace().peekable();
     while let Some(word) = words.next() {
         text.push_str(word);
         if let Some(next) = words.peek()
@@ -130,7 +130,7 @@ pub(super) fn text(ty: &impl ToTokens) -> String {
 }
 
 fn opens(word: &str) -> bool {
-    word.ends_with(['<', '&', '(', '[']) || word.ends_with("::")
+    word.ends_with(['<', '&', '(', '[']) || word.ends_with("::") || word == "fn"
 }
 
 fn closes(word: &str) -> bool {

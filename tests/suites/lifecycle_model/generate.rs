@@ -1,12 +1,12 @@
 //! Makes the steps of histories, so that what seldom happens to a real store happens often.
 
-use std::fmt;
+use std::{fmt, iter::repeat_n};
 
 use lightning_core::{
-    store::{AttemptRef, Command, Request, RequestKey},
+    store::{AttemptRef, Command, Request},
     types::{
-        AttemptId, AttemptPatch, AttemptQuery, AttemptSortField, AttemptStatus, FilterLogic, JsonObject,
-        NamedResources, NewRollout, PageRequest, ResourcesId, ResourcesQuery, ResourcesSortField,
+        Attempt, AttemptId, AttemptPatch, AttemptQuery, AttemptSortField, AttemptStatus, FilterLogic,
+        JsonObject, NamedResources, NewRollout, PageRequest, ResourcesId, ResourcesQuery, ResourcesSortField,
         RolloutConfig, RolloutId, RolloutMode, RolloutPatch, RolloutQuery, RolloutSortField, RolloutStatus,
         SortOrder, Span, SpanAttemptFilter, SpanQuery, SpanSortField, TextFilter, Update, WorkerId,
         WorkerQuery, WorkerSortField, WorkerStatus,
@@ -15,12 +15,15 @@ use lightning_core::{
 use lightning_tests::model::Model;
 use proptest::{
     prelude::Rng as _,
-    strategy::{NewTree, Strategy, ValueTree},
+    strategy::{NewTree, Strategy},
     test_runner::{TestRng, TestRunner},
 };
 use serde_json::json;
 
-use super::step::{Action, Look, Step};
+use super::{
+    shrink::StepTree,
+    step::{Action, Look, Step},
+};
 
 /// Any step that may follow in this state.
 pub struct NextStep(pub Model);
@@ -42,149 +45,11 @@ impl Strategy for NextStep {
             model: &self.0,
             number,
         };
-        let action = dice.action();
-        let simpler = simpler(&action);
-        Ok(StepTree {
+        Ok(StepTree::new(Step {
             number,
-            action,
-            simpler,
-            tried: None,
-        })
+            action: dice.action(),
+        }))
     }
-}
-
-/// A step and the simpler ones that may do to show the same failure.
-pub struct StepTree {
-    number: u64,
-    action: Action,
-    /// Those not yet tried, the simplest last.
-    simpler: Vec<Action>,
-    /// What `action` was before it was simplified.
-    tried: Option<Action>,
-}
-
-impl ValueTree for StepTree {
-    type Value = Step;
-
-    fn current(&self) -> Step {
-        Step {
-            number: self.number,
-            action: self.action.clone(),
-        }
-    }
-
-    fn simplify(&mut self) -> bool {
-        // The simplest form is tried first: once one does, those that are left are no simpler.
-        if self.tried.take().is_some() {
-            self.simpler.clear();
-        }
-        let Some(action) = self.simpler.pop() else {
-            return false;
-        };
-        self.tried = Some(std::mem::replace(&mut self.action, action));
-        true
-    }
-
-    fn complicate(&mut self) -> bool {
-        let Some(action) = self.tried.take() else {
-            return false;
-        };
-        self.action = action;
-        true
-    }
-}
-
-/// Simpler forms of an action: without its key, with one thing instead of several, with fewer fields.
-fn simpler(action: &Action) -> Vec<Action> {
-    let Action::Do(request) = action else {
-        return Vec::new();
-    };
-    let mut forms: Vec<Command> = Vec::new();
-    match &request.command {
-        Command::EnqueueRollouts { rollouts } => {
-            forms.extend(
-                rollouts
-                    .iter()
-                    .flat_map(simpler_rollouts)
-                    .map(|new| Command::EnqueueRollouts { rollouts: vec![new] }),
-            );
-        }
-        Command::StartRollout { rollout, worker_id } => {
-            forms.extend(simpler_rollouts(rollout).into_iter().flat_map(|rollout| {
-                [worker_id.clone(), None].map(|worker_id| Command::StartRollout {
-                    rollout: rollout.clone(),
-                    worker_id,
-                })
-            }));
-        }
-        Command::DequeueRollouts { limit, worker_id } => {
-            forms.extend(
-                [(1, worker_id.clone()), (*limit, None), (1, None)]
-                    .map(|(limit, worker_id)| Command::DequeueRollouts { limit, worker_id }),
-            );
-        }
-        Command::AddSpans { spans } => forms.extend(spans.iter().map(|span| Command::AddSpans {
-            spans: vec![span.clone()],
-        })),
-        Command::UpdateRollout { rollout_id, patch } => {
-            let only = |patch| Command::UpdateRollout {
-                rollout_id: rollout_id.clone(),
-                patch,
-            };
-            forms.push(only(RolloutPatch {
-                status: patch.status,
-                config: patch.config.clone(),
-                ..RolloutPatch::default()
-            }));
-            forms.extend(patch.status.map(|status| only(RolloutPatch::status(status))));
-        }
-        Command::UpdateAttempt {
-            rollout_id,
-            attempt,
-            patch,
-        } => {
-            let only = |patch| Command::UpdateAttempt {
-                rollout_id: rollout_id.clone(),
-                attempt: attempt.clone(),
-                patch,
-            };
-            forms.push(only(AttemptPatch {
-                metadata: None,
-                last_heartbeat_time: None,
-                ..patch.clone()
-            }));
-            forms.extend(patch.status.map(|status| only(AttemptPatch::status(status))));
-        }
-        Command::NextSequenceIds { targets } => {
-            forms.extend(targets.iter().map(|target| Command::NextSequenceIds {
-                targets: vec![target.clone()],
-            }));
-        }
-        _ => {}
-    }
-    let under = |key: &Option<RequestKey>, commands: &[Command]| -> Vec<Action> {
-        let commands = commands.iter().cloned();
-        let requests = commands.map(|command| Request {
-            command,
-            key: key.clone(),
-        });
-        requests.map(Action::Do).collect()
-    };
-    if request.key.is_none() {
-        return under(&None, &forms);
-    }
-    let unkeyed = [std::slice::from_ref(&request.command), &forms].concat();
-    [under(&request.key, &forms), under(&None, &unkeyed)].concat()
-}
-
-/// The rollout as it is, without its trimmings, and with nothing but its input.
-fn simpler_rollouts(new: &NewRollout) -> [NewRollout; 3] {
-    let bare = NewRollout::new(new.input.clone());
-    let configured = NewRollout {
-        config: new.config.clone(),
-        ..bare.clone()
-    };
-    [new.clone(), configured, bare]
 }
 
 struct Dice<'a> {
@@ -227,7 +92,7 @@ impl Dice<'_> {
         match self.below(100) {
             0..10 => return Action::Advance(self.seconds()),
             10..18 => return Action::Look(self.look()),
-            18..20 => return Action::DequeueOrWait(1 + self.below(2), self.worker()),
+            18..20 => return Action::DequeueOrWait(self.pick(&[1, 1, 2, 0]), self.worker()),
             20..24 if !self.model.keyed.is_empty() => {
                 let (_, key, command, _) = self.pick(&self.model.keyed);
                 return Action::Do(Request::keyed(command, key));
@@ -236,7 +101,7 @@ impl Dice<'_> {
         }
         let command = self.command();
         // Few keys, so that some are used again, and again after a refusal.
-        let key = self.once(8, |dice| format!("k{}", dice.below(6)));
+        let key = self.once(8, |dice| format!("k{}", dice.below(9)));
         Action::Do(Request {
             command,
             key: key.map(Into::into),
@@ -244,10 +109,15 @@ impl Dice<'_> {
     }
 
     fn command(&mut self) -> Command {
-        let few = self.model.rollouts.len() < 3;
-        let many = self.model.rollouts.len() > 7;
+        let few = self.model.rollouts.len() < 2;
+        let many = self.model.rollouts.len() > 5;
+        let idle = self.model.attempts.is_empty();
         match self.below(100) {
-            0..30 if few => self.enqueue(),
+            0..40 if few => self.enqueue(),
+            40..80 if idle => Command::DequeueRollouts {
+                limit: 1,
+                worker_id: self.worker(),
+            },
             0..7 if !many => self.enqueue(),
             7..12 if !many => Command::StartRollout {
                 rollout: self.new_rollout(),
@@ -267,11 +137,7 @@ impl Dice<'_> {
             },
             42..60 => self.update_attempt(),
             60..64 => Command::NextSequenceIds {
-                targets: self.some(2, |dice| {
-                    let id = dice.rollout_id();
-                    let attempt_id = dice.attempt_id(&id);
-                    (id, attempt_id)
-                }),
+                targets: self.some(2, Self::attempt),
             },
             64..67 => Command::AddResources {
                 resources: self.resources(),
@@ -303,10 +169,10 @@ impl Dice<'_> {
 
     fn update_attempt(&mut self) -> Command {
         use AttemptStatus::*;
-        let rollout_id = self.rollout_id();
+        let (rollout_id, attempt_id) = self.attempt();
         let attempt = match self.once_in(4) {
             true => AttemptRef::Latest,
-            false => AttemptRef::Id(self.attempt_id(&rollout_id)),
+            false => AttemptRef::Id(attempt_id),
         };
         let statuses = [
             Failed,
@@ -334,11 +200,10 @@ impl Dice<'_> {
     }
 
     fn look(&mut self) -> Look {
-        match self.below(14) {
+        match self.below(16) {
             0 => Look::Ended(self.some(4, Self::rollout_id)),
-            1 | 2 => {
-                let id = self.rollout_id();
-                let attempt_id = self.attempt_id(&id);
+            1 | 2 | 14 | 15 => {
+                let (id, attempt_id) = self.attempt();
                 Look::EndOfAttempt(id, attempt_id)
             }
             3 => Look::Rollout(self.rollout_id()),
@@ -403,8 +268,8 @@ impl Dice<'_> {
     fn rollout_patch(&mut self) -> RolloutPatch {
         use RolloutStatus::*;
         let statuses = [
-            Queuing, Queuing, Preparing, Running, Requeuing, Requeuing, Succeeded, Failed, Cancelled,
-            Cancelled,
+            Queuing, Queuing, Preparing, Preparing, Preparing, Running, Running, Requeuing, Requeuing,
+            Succeeded, Failed, Cancelled, Cancelled,
         ];
         RolloutPatch {
             input: self.update(|dice| json!(dice.number).into()),
@@ -433,7 +298,7 @@ impl Dice<'_> {
     }
 
     fn span(&mut self) -> Span {
-        let id = self.rollout_id();
+        let (id, attempt_id) = self.attempt();
         let last = self
             .model
             .sequence_ids
@@ -446,11 +311,10 @@ impl Dice<'_> {
             _ => self.below(4) as u64,
         };
         let hex = |n: usize, width: usize| format!("{n:0width$}");
-        let attempt_id = self.attempt_id(&id);
-        let (trace_id, span_id) = (hex(self.below(2), 32), hex(self.below(6), 16));
+        let (trace_id, span_id) = (hex(1 + self.below(2), 32), hex(1 + self.below(6), 16));
         let name = self.pick(&["a", "b", "ab"]);
         Span {
-            parent_id: self.once(3, |dice| hex(dice.below(6), 16)),
+            parent_id: self.once(3, |dice| hex(1 + dice.below(6), 16)),
             start_time: self.once(3, |dice| dice.model.now + dice.pick(&[-1.0, 0.0])),
             end_time: self.once(5, |dice| dice.model.now),
             ..Span::new(id, attempt_id, sequence_id, trace_id, span_id, name)
@@ -461,38 +325,43 @@ impl Dice<'_> {
 
     /// Mostly one that something may still happen to.
     fn rollout_id(&mut self) -> RolloutId {
-        let mut ids = Vec::new();
-        for rollout in &self.model.rollouts {
-            let weight = match rollout.status {
-                RolloutStatus::Requeuing => 5,
-                status if status.is_active() => 4,
-                _ => 2,
-            };
-            ids.extend(std::iter::repeat_n(&rollout.rollout_id, weight));
-        }
-        if ids.is_empty() || self.once_in(30) {
+        let weight = |status: RolloutStatus| match status {
+            RolloutStatus::Requeuing => 4,
+            status if status.is_active() => 3,
+            _ => 2,
+        };
+        let rollouts = self.model.rollouts.iter();
+        let ids = rollouts.flat_map(|rollout| repeat_n(&rollout.rollout_id, weight(rollout.status)));
+        let ids: Vec<_> = ids.collect();
+        if ids.is_empty() || self.once_in(40) {
             "ro-unknown".into()
         } else {
             self.pick(&ids).clone()
         }
     }
 
-    /// One of the rollout, mostly its latest.
-    fn attempt_id(&mut self, id: &RolloutId) -> AttemptId {
-        let mut ids = Vec::new();
-        for attempt in self
-            .model
-            .attempts
-            .iter()
-            .filter(|attempt| attempt.rollout_id == *id)
-        {
-            ids.push(&attempt.attempt_id);
+    /// Mostly one that something may still happen to: silent, retried or superseded.
+    fn attempt(&mut self) -> (RolloutId, AttemptId) {
+        let weight = |attempt: &Attempt| {
+            let rollout = self.model.rollout(&attempt.rollout_id);
+            match (attempt.status, rollout.map(|rollout| rollout.status)) {
+                (AttemptStatus::Unresponsive, _) | (_, Some(RolloutStatus::Requeuing)) => 4,
+                (AttemptStatus::Preparing | AttemptStatus::Running, _) => 3,
+                (_, Some(RolloutStatus::Preparing)) => 12,
+                _ => 2,
+            }
+        };
+        let attempts = self.model.attempts.iter();
+        let attempts = attempts.flat_map(|attempt| repeat_n(attempt, weight(attempt)));
+        let attempts: Vec<_> = attempts.collect();
+        if self.once_in(40) {
+            return ("ro-unknown".into(), "at-unknown".into());
         }
-        match ids.last() {
-            Some(last) if !self.once_in(4) => (*last).clone(),
-            Some(_) if !self.once_in(6) => self.pick(&ids).clone(),
-            _ => "at-unknown".into(),
+        if attempts.is_empty() || self.once_in(20) {
+            return (self.rollout_id(), "at-unknown".into());
         }
+        let attempt = self.pick(&attempts);
+        (attempt.rollout_id.clone(), attempt.attempt_id.clone())
     }
 
     fn resources_id(&mut self) -> ResourcesId {
@@ -514,8 +383,8 @@ impl Dice<'_> {
 
     fn page(&mut self) -> PageRequest {
         PageRequest {
-            limit: self.pick(&[None, None, Some(1), Some(2), Some(3), Some(0)]),
-            offset: self.pick(&[0, 0, 1, 2, 20]),
+            limit: self.pick(&[None, Some(1), Some(1), Some(2), Some(3), Some(0)]),
+            offset: self.pick(&[0, 1, 1, 2, 20]),
         }
     }
 

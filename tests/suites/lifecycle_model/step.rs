@@ -260,13 +260,16 @@ fn change(name: &str, update: &Update<impl fmt::Debug>) -> String {
 
 /// Takes out the fields that are `None` and the zeros that fill up ids.
 fn terse(line: &str) -> String {
-    let mut line = line
-        .split(", ")
-        .filter(|part| !part.ends_with(": None"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    while line.contains("-0") {
-        line = line.replace("-0", "-");
-    }
-    line
+    let line = line.split(", ").filter(|part| !part.ends_with(": None"));
+    let line = line.collect::<Vec<_>>().join(", ");
+    let words = line.split_inclusive(|c: char| !c.is_ascii_alphanumeric());
+    words
+        .map(|word| {
+            if word.len() > 8 {
+                word.trim_start_matches('0')
+            } else {
+                word
+            }
+        })
+        .collect()
 }

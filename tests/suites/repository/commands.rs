@@ -1,5 +1,7 @@
 //! The two commands of the README exist, and continuous integration runs what they promise.
 
+use std::process::Command;
+
 use serde::Deserialize;
 
 use crate::tree::{self, Complaint};
@@ -70,11 +72,14 @@ struct Manifest {
     bench: Vec<Target>,
     #[serde(default)]
     bin: Vec<Target>,
+    #[serde(default)]
+    test: Vec<Target>,
 }
 
 #[derive(Deserialize)]
 struct Target {
     name: String,
+    path: Option<String>,
 }
 
 fn targets(manifest: &str, kind: &str) -> Vec<String> {
@@ -107,19 +112,29 @@ fn the_readmes_two_commands_exist_and_ci_runs_the_tests() {
 }
 
 #[test]
-fn the_example_that_ci_runs_are_all_there_are() {
-    let listed: Vec<String> = targets(&tree::read("examples/Cargo.toml"), "example");
-    let found: Vec<String> = cargo_examples();
+fn ci_runs_every_example_and_builds_every_feature() {
+    let examples = targets(&tree::read("examples/Cargo.toml"), "example");
     assert_eq!(
-        listed, found,
-        "each example has an `[[example]]` entry in examples/Cargo.toml, with a `name` and a `path`"
+        ci_list("--list-examples"),
+        examples,
+        "`.ci/run` reads `[[example]]` entries of examples/Cargo.toml, each with a `name` and then a `path`"
+    );
+    let core: toml::Table = tree::read("lightning-core/Cargo.toml").parse().unwrap();
+    let mut features: Vec<String> = core["features"].as_table().unwrap().keys().cloned().collect();
+    features.retain(|feature| !["default", "full", "lm-cuda"].contains(&feature.as_str()));
+    let mut built = ci_list("--list-features");
+    built.sort();
+    features.sort();
+    assert_eq!(
+        built, features,
+        "`.ci/run` builds each feature of lightning-core alone"
     );
 }
 
-/// The examples as `.ci/run` reads them from the manifest.
-fn cargo_examples() -> Vec<String> {
-    let output = std::process::Command::new(tree::root().join(".ci/run"))
-        .arg("--list-examples")
+/// What `.ci/run` prints with this flag.
+fn ci_list(flag: &str) -> Vec<String> {
+    let output = Command::new(tree::root().join(".ci/run"))
+        .arg(flag)
         .output()
         .unwrap();
     assert!(
@@ -127,11 +142,39 @@ fn cargo_examples() -> Vec<String> {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .map(str::to_owned)
+    let listing = String::from_utf8(output.stdout).unwrap();
+    listing.lines().map(str::to_owned).collect()
+}
+
+/// Suites and benchmarks that no entry of the manifest names, and that Cargo therefore passes over.
+fn forgotten(manifest: &str, files: &[String]) -> Vec<Complaint> {
+    let manifest: Manifest = toml::from_str(manifest).unwrap();
+    let named: Vec<String> = manifest
+        .test
+        .into_iter()
+        .chain(manifest.bench)
+        .filter_map(|target| target.path)
+        .collect();
+    files
+        .iter()
+        .filter_map(|file| file.strip_prefix("tests/"))
+        .filter(|file| {
+            let is_root = file.matches('/').count() == 1 || file.ends_with("/main.rs");
+            is_root && (file.starts_with("suites/") || file.starts_with("benches/"))
+        })
+        .filter(|file| !named.iter().any(|path| path == file))
+        .map(|file| {
+            Complaint::at(
+                format!("tests/{file}"),
+                "nobody runs the file: add an entry with its `name` and `path` to tests/Cargo.toml",
+            )
+        })
         .collect()
+}
+
+#[test]
+fn every_suite_and_benchmark_has_an_entry() {
+    tree::expect_none(&forgotten(&tree::read("tests/Cargo.toml"), &tree::files(".rs")));
 }
 
 #[cfg(test)]
@@ -168,6 +211,28 @@ mod tests {
             &["no bench"],
         );
         tree::expect_one(&judge(&readme("make", TEST), ci), &["names its target"]);
+    }
+
+    #[test]
+    fn a_suite_without_an_entry_is_refused() {
+        let files = [
+            "tests/suites/a.rs",
+            "tests/suites/b/main.rs",
+            "tests/suites/b/part.rs",
+            "tests/src/lib.rs",
+        ];
+        let files: Vec<String> = files.map(str::to_owned).into();
+        let entry = |name: &str, path: &str| format!("[[test]]\nname = \"{name}\"\npath = \"{path}\"\n");
+        let both = entry("a", "suites/a.rs") + &entry("b", "suites/b/main.rs");
+        tree::expect_none(&forgotten(&both, &files));
+        tree::expect_one(
+            &forgotten(&entry("b", "suites/b/main.rs"), &files),
+            &["tests/suites/a.rs"],
+        );
+        tree::expect_one(
+            &forgotten(&entry("a", "suites/a.rs"), &files),
+            &["tests/suites/b/main.rs"],
+        );
     }
 
     #[test]

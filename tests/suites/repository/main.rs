@@ -5,6 +5,7 @@
 
 mod commands;
 mod crates;
+mod errors;
 mod files;
 mod links;
 mod modules;

@@ -52,6 +52,7 @@ pub(super) fn expand(expansion: &Expansion<'_>) -> TokenStream {
             }
 
             impl #parameters #private::FunctionalAgent for #handle #arguments #clause {
+                const REQUIREMENTS: &'static [#private::Requirement] = #requirements;
                 type DefaultTask = #default_task;
             }
 
@@ -72,7 +73,7 @@ pub(super) fn expand(expansion: &Expansion<'_>) -> TokenStream {
                 }
 
                 fn requirements(&self) -> ::core::option::Option<&'static [#private::Requirement]> {
-                    ::core::option::Option::Some(#requirements)
+                    ::core::option::Option::Some(<Self as #private::FunctionalAgent>::REQUIREMENTS)
                 }
 
                 fn check(

@@ -87,7 +87,8 @@ fn tasks(expansion: &Expansion<'_>) -> (TokenStream, TokenStream) {
     let close = quote_spanned!(end=> >);
     let same = datasets
         .get(1)
-        .map(|second| quote!(#private::same_task::<#first, #second>();));
+        .map(|second| project(second, quote!(#private::DatasetParam), "Task"))
+        .map(|second| quote!(#private::same_task::<#task, #second>();));
     (
         quote!(#open #task #close),
         quote!(#private::task_type::<#task>(); #same),

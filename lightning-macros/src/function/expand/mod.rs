@@ -9,9 +9,14 @@ mod algorithm;
 mod handle;
 mod inject;
 
-use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{quote, quote_spanned};
-use syn::{Attribute, GenericParam, Generics, Type, parse_quote, spanned::Spanned};
+use syn::{
+    Attribute, GenericParam, Generics, Token, Type, TypeParamBound, WherePredicate, parse_quote,
+    parse_quote_spanned, punctuated::Punctuated, spanned::Spanned,
+};
+
+type Bounds = Punctuated<TypeParamBound, Token![+]>;
 
 use super::{
     Kind,
@@ -57,20 +62,28 @@ impl<'m> Expansion<'m> {
             parameter.colon_token = None;
         }
         let mut bounded = model.generics.clone();
-        for parameter in bounded.type_params_mut() {
-            parameter.bounds.push(parse_quote!(::core::marker::Send));
-            parameter.bounds.push(parse_quote!(::core::marker::Sync));
-            parameter.bounds.push(parse_quote!('static));
+        let names: Vec<Ident> = bounded
+            .type_params()
+            .map(|parameter| parameter.ident.clone())
+            .collect();
+        for name in names {
+            if let Some(bounds) = bounds_of(&mut bounded, &name) {
+                let span = bounds.last().map_or_else(|| name.span(), Spanned::span);
+                bounds.push(parse_quote_spanned!(span=> ::core::marker::Send));
+                bounds.push(parse_quote_spanned!(span=> ::core::marker::Sync));
+                bounds.push(parse_quote_spanned!(span=> 'static));
+            }
         }
-        // A deprecated function deprecates its type; the items about the type must not warn about it.
+        // A deprecated function deprecates its type, about which the items of the type must not warn; and checks that
+        // are spanned on the user's type are none of the user's code.
         let mut attributes: Vec<Attribute> = model
             .attributes
             .iter()
             .filter(|attribute| !attribute.path().is_ident("deprecated"))
             .cloned()
             .collect();
-        attributes.push(parse_quote!(#[allow(deprecated)]));
-        attributes.push(parse_quote!(#[automatically_derived]));
+        attributes
+            .push(parse_quote!(#[allow(deprecated, unused_qualifications, clippy::all, clippy::pedantic)]));
         Self {
             model,
             private: quote!(#krate::__private),
@@ -120,6 +133,32 @@ impl<'m> Expansion<'m> {
     }
 }
 
+/// The bounds that the user wrote on a type parameter, to which others are added with their span.
+///
+/// If there are none, none are added: the compiler would propose further ones at the place of those, and so at the
+/// attribute.
+fn bounds_of<'g>(generics: &'g mut Generics, name: &Ident) -> Option<&'g mut Bounds> {
+    let at_parameter = generics
+        .params
+        .iter_mut()
+        .filter_map(|parameter| match parameter {
+            GenericParam::Type(parameter) if parameter.ident == *name => Some(&mut parameter.bounds),
+            _ => None,
+        });
+    let in_clause = generics
+        .where_clause
+        .iter_mut()
+        .flat_map(|clause| &mut clause.predicates)
+        .filter_map(|predicate| match predicate {
+            WherePredicate::Type(predicate) => match &predicate.bounded_ty {
+                Type::Path(path) if path.path.is_ident(name) => Some(&mut predicate.bounds),
+                _ => None,
+            },
+            _ => None,
+        });
+    at_parameter.chain(in_clause).find(|bounds| !bounds.is_empty())
+}
+
 /// `<Ty as Trait>::Member`, which reports on the user's type.
 fn project(ty: &Type, of_trait: TokenStream, member: &str) -> TokenStream {
     let (first, last) = ends(ty);
@@ -139,20 +178,13 @@ fn ends(ty: &Type) -> (Span, Span) {
     (span(first), span(last))
 }
 
-/// The tokens, each with this span.
+/// The tokens, each with this span; what stands in parentheses keeps its own, and with it its hygiene.
 fn respanned(tokens: TokenStream, span: Span) -> TokenStream {
     tokens
         .into_iter()
-        .map(|token| match token {
-            TokenTree::Group(group) => {
-                let mut group = Group::new(group.delimiter(), respanned(group.stream(), span));
-                group.set_span(span);
-                TokenTree::Group(group)
-            }
-            mut token => {
-                token.set_span(span);
-                token
-            }
+        .map(|mut token| {
+            token.set_span(span);
+            token
         })
         .collect()
 }

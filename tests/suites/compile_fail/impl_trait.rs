@@ -1,0 +1,28 @@
+//! Types without a name.
+#![allow(dead_code, unused)]
+
+use lightning_core::prelude::*;
+
+use std::future::Future;
+
+#[algo]
+async fn parameter(adapter: impl TraceAdapter<Output = f64>) {}
+
+#[algo]
+async fn inner(#[inject] judge: Arc<impl Send>) {}
+
+#[algo]
+async fn output(store: Arc<dyn Store>) -> impl serde::Serialize {
+    let _ = store;
+    1
+}
+
+#[algo]
+fn future(store: Arc<dyn Store>) -> impl Future<Output = u8> {
+    async move {
+        let _ = store;
+        1
+    }
+}
+
+fn main() {}

@@ -1,0 +1,18 @@
+//! What generated code cannot repeat.
+#![allow(dead_code, unused)]
+
+use lightning_core::prelude::*;
+
+trait Judges<'a> {}
+
+#[algo]
+async fn bound<'a, J>(#[inject] judge: J, store: &'a dyn Store)
+where
+    J: Judges<'a>,
+{
+}
+
+#[algo]
+async fn conditional(#[cfg(unix)] store: Arc<dyn Store>) {}
+
+fn main() {}

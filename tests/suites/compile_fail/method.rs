@@ -1,0 +1,23 @@
+//! A method is no free function.
+#![allow(dead_code, unused)]
+
+use lightning_core::prelude::*;
+
+struct Tuner {
+    rate: f64,
+}
+
+impl Tuner {
+    #[algo]
+    async fn tune(&self, store: Arc<dyn Store>) -> f64 {
+        let _ = store;
+        self.rate
+    }
+
+    #[rollout]
+    async fn answer(self: Arc<Self>) -> f64 {
+        self.rate
+    }
+}
+
+fn main() {}

@@ -1,0 +1,18 @@
+//! Functions that nobody can call.
+#![allow(dead_code, unused)]
+
+use lightning_core::prelude::*;
+
+#[algo]
+unsafe fn not_safe() {}
+
+#[algo]
+const fn constant() {}
+
+#[algo]
+extern "C" fn foreign() {}
+
+#[rollout]
+unsafe extern "C" fn variadic(task: String, _: ...) {}
+
+fn main() {}

@@ -1,0 +1,18 @@
+//! A synchronous function cannot borrow.
+#![allow(dead_code, unused)]
+
+use lightning_core::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Question {
+    text: String,
+}
+
+#[algo]
+fn tune(store: &dyn Store, train_dataset: Option<&[Question]>, #[inject] judge: &str) {}
+
+#[rollout]
+fn answer(task: &Question, prompt_template: &PromptTemplate) {}
+
+fn main() {}
