@@ -176,12 +176,13 @@ pub fn algo(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | name | types |
 /// |---|---|
 /// | `task` | `T`, `&T`: the input of the rollout, for any `T` with `Clone`, `Serialize` and `Deserialize` |
-/// | `llm` | `Llm`: the first model among the resources; one behind the proxy with the address of this attempt |
-/// | `prompt_template` | `PromptTemplate`, `&PromptTemplate`: the first prompt among the resources |
+/// | `llm` | `Llm`: the only model among the resources; one behind the proxy with the address of this attempt |
+/// | `prompt_template` | `PromptTemplate`, `&PromptTemplate`: the only prompt among the resources |
 /// | `resources` | `NamedResources`, `&NamedResources` |
 /// | `rollout` | `Rollout`, `&Rollout`, `AttemptedRollout`, `&AttemptedRollout` |
 ///
-/// A function that names no task is an agent for tasks of every type. `#[param]` and `#[inject]` are those of
+/// Where there are several models or prompts, take `resources` and name one. A function that names no task is an agent
+/// for tasks of every type. `#[param]` and `#[inject]` are those of
 /// `#[algo]`.
 ///
 /// # What it returns

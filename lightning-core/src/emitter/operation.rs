@@ -39,7 +39,7 @@ pub fn operation(name: impl Into<String>) -> Result<Operation, EmitError> {
     let id = tape
         .begin(semconv::OPERATION, attributes, Parent::Innermost)
         .map_err(|reason| EmitError::not_recorded(reason, what, &tape))?;
-    tracer::open_operation(&tape, id);
+    tracer::open_operation(id);
     Ok(Operation { tape, id })
 }
 

@@ -20,9 +20,9 @@ slots! {
     InitialResources
     /// `run`: the run, as `RunContext` or `&RunContext`.
     Run
-    /// `llm`: the first model among the rollout's resources, as `Llm`.
+    /// `llm`: the only model among the rollout's resources, as `Llm`.
     Llm
-    /// `prompt_template`: the first prompt among the rollout's resources, as `PromptTemplate` or `&PromptTemplate`.
+    /// `prompt_template`: the only prompt among the rollout's resources, as `PromptTemplate` or `&PromptTemplate`.
     PromptTemplate
     /// `resources`: all resources of the rollout, as `NamedResources` or `&NamedResources`.
     Resources

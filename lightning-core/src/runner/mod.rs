@@ -145,7 +145,7 @@ impl<T: Task> Runner<T> {
             patience: Duration::from_secs(60),
             abort_grace: Duration::from_millis(100),
             heartbeat: Duration::from_secs(10),
-            statistics: Arc::new(SystemStatistics::default()),
+            statistics: Arc::new(SystemStatistics),
             last_words: TaskTracker::new(),
         }
     }

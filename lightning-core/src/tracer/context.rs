@@ -72,7 +72,7 @@ impl Scope {
     /// The present scope, for another task: what it records there is part of what is open here and now.
     fn carried() -> Option<Self> {
         let tape = tape()?;
-        let parent = innermost(&tape, &tape.lock());
+        let parent = innermost(&tape.lock());
         Some(Self::new(tape, parent))
     }
 
@@ -127,14 +127,11 @@ pub fn current_attempt() -> Option<(RolloutId, AttemptId)> {
         .ok()
 }
 
-/// The innermost span that is open where the present task stands, within the recording of `tape`.
-pub(super) fn innermost(tape: &Tape, state: &State) -> Option<SpanId> {
+/// The innermost span that is open where the present task stands. `state` is that of the present recording.
+pub(super) fn innermost(state: &State) -> Option<SpanId> {
     SCOPE
         .try_with(|scope| {
-            if scope.tape.number != tape.number {
-                return None;
-            }
-            let entered = entered(scope, state);
+            let entered = entered(scope);
             let mut operations = scope.operations.borrow_mut();
             while operations
                 .last()
@@ -156,7 +153,7 @@ pub(super) fn innermost(tape: &Tape, state: &State) -> Option<SpanId> {
 }
 
 /// The innermost span of `tracing` that was entered within the scope.
-fn entered(scope: &Scope, state: &State) -> Option<SpanId> {
+fn entered(scope: &Scope) -> Option<SpanId> {
     ENTERED
         .try_with(|entered| {
             let entered = entered.borrow();
@@ -164,7 +161,7 @@ fn entered(scope: &Scope, state: &State) -> Option<SpanId> {
             inner
                 .iter()
                 .rev()
-                .find(|entry| entry.tape == scope.tape.number && state.is_open(entry.id))
+                .find(|entry| entry.tape == scope.tape.number)
                 .map(|entry| entry.id)
         })
         .ok()
@@ -172,12 +169,10 @@ fn entered(scope: &Scope, state: &State) -> Option<SpanId> {
 }
 
 /// Makes an open span the parent of what the present task records from now on until that ends.
-pub(crate) fn open_operation(tape: &Tape, id: SpanId) {
+pub(crate) fn open_operation(id: SpanId) {
     let _ = SCOPE.try_with(|scope| {
-        if scope.tape.number == tape.number {
-            let within = entered(scope, &tape.lock());
-            scope.operations.borrow_mut().push(OpenOperation { id, within });
-        }
+        let within = entered(scope);
+        scope.operations.borrow_mut().push(OpenOperation { id, within });
     });
 }
 
@@ -273,4 +268,38 @@ where
         Some(scope) => scope.around_sync(call),
         None => call(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{ids::RandomIds, testing::ManualClock, tracer::RecordingOptions};
+
+    #[test]
+    fn what_a_poll_leaves_entered_is_taken_away() {
+        let tape = Arc::new(Tape::new(
+            "ro-1".into(),
+            "at-1".into(),
+            Arc::new(ManualClock::default()),
+            Arc::new(RandomIds),
+            RecordingOptions::default(),
+        ));
+        let depth = || ENTERED.with(|entered| entered.borrow().len());
+        let careless = || {
+            enter(1, &tape, 1);
+            assert_eq!(depth(), 1);
+        };
+        Scope::new(tape.clone(), None).around_sync(careless);
+        assert_eq!(depth(), 0);
+        let panicking = std::panic::AssertUnwindSafe(|| {
+            Scope::new(tape.clone(), None).around_sync(|| {
+                careless();
+                std::panic::resume_unwind(Box::new(()));
+            });
+        });
+        std::panic::catch_unwind(panicking).unwrap_err();
+        assert_eq!(depth(), 0);
+    }
 }

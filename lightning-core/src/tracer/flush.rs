@@ -93,7 +93,6 @@ impl Recording {
                     let reason = "it did not answer with one outcome for each span".to_owned();
                     return Err(unsent(tape, StoreError::Internal { reason, source: None }));
                 }
-                Err(error) if may_pass(&error) => return Err(unsent(tape, error)),
                 Err(error) => vec![SpanOutcome::Rejected(error); sent],
             };
             settle(tape, outcomes)?;

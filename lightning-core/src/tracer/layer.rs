@@ -235,7 +235,7 @@ where
         let span = match event.parent() {
             Some(parent) => nearest(parent, &tape, &cx),
             None if event.is_root() => None,
-            None => context::innermost(&tape, &tape.lock()),
+            None => context::innermost(&tape.lock()),
         };
         let Some(span) = span else {
             return;

@@ -191,7 +191,7 @@ impl Tape {
         span.status.status_code = status;
         span.end_time = span.start_time;
         let mut state = self.admit()?;
-        span.parent_id = context::innermost(self, &state).map(digits);
+        span.parent_id = context::innermost(&state).map(digits);
         self.push(&mut state, span);
         Ok(id)
     }
@@ -207,7 +207,7 @@ impl Tape {
         span.status.status_code = SpanStatusCode::Unset;
         let mut state = self.admit()?;
         let parent = match parent {
-            Parent::Innermost => context::innermost(self, &state),
+            Parent::Innermost => context::innermost(&state),
             Parent::Root => None,
             Parent::Span(parent) => Some(parent),
         };

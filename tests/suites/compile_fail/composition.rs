@@ -1,5 +1,5 @@
 //! Parts that do not go together. `fit` stands for what the trainer asks for.
-#![allow(dead_code, unused)]
+#![allow(unused, reason = "only the errors matter")]
 
 use lightning_core::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,5 @@
 //! What generated code cannot repeat.
-#![allow(dead_code, unused)]
+#![allow(unused, reason = "only the errors matter")]
 
 use lightning_core::prelude::*;
 

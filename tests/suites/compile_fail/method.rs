@@ -1,5 +1,5 @@
 //! A method is no free function.
-#![allow(dead_code, unused)]
+#![allow(unused, reason = "only the errors matter")]
 
 use lightning_core::prelude::*;
 

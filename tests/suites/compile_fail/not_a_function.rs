@@ -1,5 +1,5 @@
 //! The macros go on functions.
-#![allow(dead_code, unused)]
+#![allow(unused, reason = "only the errors matter")]
 
 use lightning_core::prelude::*;
 

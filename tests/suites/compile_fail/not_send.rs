@@ -1,5 +1,5 @@
 //! The future is not `Send`.
-#![allow(dead_code, unused)]
+#![allow(unused, reason = "only the errors matter")]
 
 use lightning_core::prelude::*;
 use serde::{Deserialize, Serialize};

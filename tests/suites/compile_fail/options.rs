@@ -1,5 +1,5 @@
 //! Options of the macros.
-#![allow(dead_code, unused)]
+#![allow(unused, reason = "only the errors matter")]
 
 use lightning_core::prelude::*;
 

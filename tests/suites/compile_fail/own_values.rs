@@ -1,5 +1,5 @@
 //! Values of one's own that are none.
-#![allow(dead_code, unused)]
+#![allow(unused, reason = "only the errors matter")]
 
 use lightning_core::prelude::*;
 

@@ -1,5 +1,5 @@
 //! A hyper-parameter with a name that is taken.
-#![allow(dead_code, unused)]
+#![allow(unused, reason = "only the errors matter")]
 
 use lightning_core::prelude::*;
 

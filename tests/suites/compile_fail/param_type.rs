@@ -1,5 +1,5 @@
 //! A hyper-parameter whose type is not serde, or borrows.
-#![allow(dead_code, unused)]
+#![allow(unused, reason = "only the errors matter")]
 
 use lightning_core::prelude::*;
 

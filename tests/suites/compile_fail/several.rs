@@ -1,5 +1,5 @@
 //! Several mistakes at once: each is told, and nothing else is.
-#![allow(dead_code, unused)]
+#![allow(unused, reason = "only the errors matter")]
 
 use lightning_core::prelude::*;
 use serde::{Deserialize, Serialize};

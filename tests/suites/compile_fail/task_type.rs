@@ -1,5 +1,5 @@
 //! Types that cannot be tasks.
-#![allow(dead_code, unused)]
+#![allow(unused, reason = "only the errors matter")]
 
 use lightning_core::prelude::*;
 

@@ -1,5 +1,5 @@
 //! The name of a parameter is no slot.
-#![allow(dead_code, unused)]
+#![allow(unused, reason = "only the errors matter")]
 
 use lightning_core::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,5 @@
 //! The type of a parameter does not fit its slot.
-#![allow(dead_code, unused)]
+#![allow(unused, reason = "only the errors matter")]
 
 use lightning_core::prelude::*;
 use serde::{Deserialize, Serialize};

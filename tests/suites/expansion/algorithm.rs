@@ -1,6 +1,6 @@
 /// Tries each prompt of a list and keeps the best.
 #[algo(version = "2")]
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "shown")]
 pub async fn select_prompt(
     store: Arc<dyn Store>,
     train_dataset: Dataset<Question>,

@@ -3,7 +3,7 @@
 use lightning_core::{
     agent::{AgentOutput, RolloutResult},
     prelude::*,
-    types::{AttemptedRollout, ProxyLlm, Span},
+    types::{AttemptedRollout, Resource, Span},
 };
 use serde_json::json;
 
@@ -76,6 +76,20 @@ async fn run(agent: impl Agent<Question>, text: &str) -> anyhow::Result<RolloutR
     agent.rollout(&question(text), &RolloutContext::for_test()).await
 }
 
+fn prompt(template: &str) -> Resource {
+    let json = json!({"resource_type": "prompt_template", "template": template, "engine": "f-string"});
+    serde_json::from_value(json).expect("it is one")
+}
+
+fn proxied() -> Resource {
+    let json = json!({"resource_type": "proxy_llm", "endpoint": "http://127.0.0.1:4000/v1", "model": "m"});
+    serde_json::from_value(json).expect("it is one")
+}
+
+fn llm() -> Llm {
+    serde_json::from_value(json!({"endpoint": "http://127.0.0.1:4000/v1", "model": "m"})).expect("it is one")
+}
+
 #[tokio::test]
 async fn every_result_becomes_that_of_a_rollout() -> anyhow::Result<()> {
     let reward = |value: f64| RolloutResult::Reward(value.into());
@@ -114,9 +128,9 @@ async fn the_function_stays_an_ordinary_function() {
 
 #[tokio::test]
 async fn a_model_behind_the_proxy_gets_the_address_of_the_attempt() {
-    let resources = NamedResources::new()
-        .with("main", ProxyLlm::new("http://127.0.0.1:4000/v1", "m"))
-        .with("prompt", PromptTemplate::new("Say {x}"));
+    let resources: NamedResources = [("main", proxied()), ("prompt", prompt("Say {x}"))]
+        .into_iter()
+        .collect();
     let cx = RolloutContext::for_test().with_resources(resources);
     let seen = prompted::agent()
         .rollout(&question(""), &cx)
@@ -130,9 +144,9 @@ async fn a_model_behind_the_proxy_gets_the_address_of_the_attempt() {
 
 #[tokio::test]
 async fn a_resource_that_is_missing_is_said_with_those_that_are_there() {
-    let resources = NamedResources::new()
-        .with("rules", json!([1]))
-        .with("main", Llm::new("http://127.0.0.1:4000/v1", "m"));
+    let resources: NamedResources = [("rules", Resource::from(json!([1]))), ("main", llm().into())]
+        .into_iter()
+        .collect();
     let cx = RolloutContext::for_test().with_resources(resources);
     let missing = prompted::agent()
         .rollout(&question(""), &cx)
@@ -146,18 +160,16 @@ async fn a_resource_that_is_missing_is_said_with_those_that_are_there() {
 }
 
 #[tokio::test]
-async fn of_several_models_nobody_can_tell_which_is_meant() {
-    let resources = NamedResources::new()
-        .with("fast", Llm::new("http://127.0.0.1:4000/v1", "m"))
-        .with("good", Llm::new("http://127.0.0.1:4000/v1", "n"))
-        .with("prompt", PromptTemplate::new("Say {x}"));
+async fn of_several_prompts_none_is_taken_even_for_an_option() {
+    let resources: NamedResources = [("one", prompt("1")), ("two", prompt("2"))].into_iter().collect();
     let cx = RolloutContext::for_test().with_resources(resources);
-    let error = prompted::agent()
+    let refused = blocking::agent()
         .rollout(&question(""), &cx)
         .await
-        .expect_err("two models");
-    let text = error.to_string();
-    assert!(text.contains("`fast`, `good`; ask for one by name"), "{text}");
+        .expect_err("nobody can tell which is meant")
+        .to_string();
+    assert!(refused.starts_with("parameter `prompt_template`: "), "{refused}");
+    assert!(refused.contains("one") && refused.contains("two"), "{refused}");
 }
 
 #[test]

@@ -201,6 +201,7 @@ fn the_layer_may_be_there_twice() {
     tracing::subscriber::with_default(subscriber, || {
         recording.in_scope(|| drop(info_span!("once")));
     });
+    assert_eq!(recording.recorded(), 1);
     assert_eq!(paths(&recording.drain()), ["once"]);
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use lightning_core::{
     emitter::{EmitError, emit_message, emit_reward, operation},
     store::MemoryStore,
-    tracer::{self, CarryContext as _, RecordingOptions, current_attempt},
+    testing::{ManualClock, SequentialIds},
+    tracer::{self, CarryContext as _, Recording, RecordingOptions, current_attempt},
     types::{Span, final_reward},
 };
 use tokio::{sync::Barrier, task::yield_now};
@@ -168,23 +169,40 @@ async fn carrying_nothing_is_no_harm() {
     assert_eq!(async { current_attempt() }.in_rollout().await, None);
 }
 
+fn foreseeable() -> Recording {
+    Recording::start(
+        "ro-1".into(),
+        "at-1".into(),
+        Arc::new(ManualClock::default()),
+        Arc::new(SequentialIds::default()),
+        RecordingOptions::default(),
+    )
+}
+
 #[tokio::test]
 async fn a_recording_within_another_is_its_own() {
     installed();
-    let (outer, inner) = (recording(), recording());
+    // The same ids in both, so that nothing but the recordings tells their spans apart.
+    let (outer, inner) = (foreseeable(), foreseeable());
     outer
         .scope(async {
             let _outer = operation("outer").unwrap();
             let span = info_span!("outer span").entered();
             inner.in_scope(|| {
                 emit_message("inner").unwrap();
+                let _open = info_span!("inner open");
+                let entered = span.in_scope(|| emit_message("inner, in the outer span").unwrap());
+                drop(entered);
                 // A span of the outer recording is none of the inner one, even where it is entered.
                 let _again = info_span!(parent: &span, "inner span").entered();
             });
             emit_message("outer again").unwrap();
         })
         .await;
-    assert_eq!(paths(&inner.drain()), ["inner", "inner span"]);
+    assert_eq!(
+        paths(&inner.drain()),
+        ["inner", "inner, in the outer span", "inner span", "inner open"]
+    );
     assert_eq!(
         paths(&outer.drain()),
         ["outer/outer span/outer again", "outer/outer span", "outer"]

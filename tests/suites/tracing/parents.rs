@@ -130,6 +130,26 @@ async fn in_branches_that_take_turns() {
 }
 
 #[tokio::test]
+async fn beside_a_branch_that_waits_in_a_span() {
+    installed();
+    let recording = recording();
+    recording
+        .scope(async {
+            let waits = async {
+                yield_now().await;
+                yield_now().await;
+            };
+            let beside = async {
+                yield_now().await;
+                emit_message("beside").unwrap();
+            };
+            tokio::join!(waits.instrument(info_span!("waits")), beside);
+        })
+        .await;
+    assert_eq!(paths(&recording.drain()), ["beside", "waits"]);
+}
+
+#[tokio::test]
 async fn as_they_are_given() {
     installed();
     let recording = recording();

@@ -75,6 +75,8 @@ impl Store for FaultyStore {
                 _ => return self.inner.execute(request).await,
             };
             self.commands.lock().unwrap().push(name);
+            // A store answers later, and other things happen meanwhile.
+            tokio::task::yield_now().await;
             let fault = self.faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
             let answer = match fault {
                 Fault::Refuse(error) => return Err(error),

@@ -67,12 +67,11 @@ impl<'m> Expansion<'m> {
             .map(|parameter| parameter.ident.clone())
             .collect();
         for name in names {
-            if let Some(bounds) = bounds_of(&mut bounded, &name) {
-                let span = bounds.last().map_or_else(|| name.span(), Spanned::span);
-                bounds.push(parse_quote_spanned!(span=> ::core::marker::Send));
-                bounds.push(parse_quote_spanned!(span=> ::core::marker::Sync));
-                bounds.push(parse_quote_spanned!(span=> 'static));
-            }
+            let bounds = bounds_of(&mut bounded, &name);
+            let span = bounds.last().map_or_else(|| name.span(), Spanned::span);
+            bounds.push(parse_quote_spanned!(span=> ::core::marker::Send));
+            bounds.push(parse_quote_spanned!(span=> ::core::marker::Sync));
+            bounds.push(parse_quote_spanned!(span=> 'static));
         }
         // A deprecated function deprecates its type, about which the items of the type must not warn; and checks that
         // are spanned on the user's type are none of the user's code.
@@ -133,30 +132,31 @@ impl<'m> Expansion<'m> {
     }
 }
 
-/// The bounds that the user wrote on a type parameter, to which others are added with their span.
+/// The bounds of a type parameter: those that the user wrote, at the parameter or in the clause.
 ///
-/// If there are none, none are added: the compiler would propose further ones at the place of those, and so at the
-/// attribute.
-fn bounds_of<'g>(generics: &'g mut Generics, name: &Ident) -> Option<&'g mut Bounds> {
-    let at_parameter = generics
-        .params
-        .iter_mut()
-        .filter_map(|parameter| match parameter {
-            GenericParam::Type(parameter) if parameter.ident == *name => Some(&mut parameter.bounds),
-            _ => None,
-        });
-    let in_clause = generics
+/// Others are added to them with their span, since that is where the compiler proposes further ones.
+fn bounds_of<'g>(generics: &'g mut Generics, name: &Ident) -> &'g mut Bounds {
+    let mut places: Vec<&mut Bounds> = Vec::new();
+    for parameter in &mut generics.params {
+        if let GenericParam::Type(parameter) = parameter
+            && parameter.ident == *name
+        {
+            places.push(&mut parameter.bounds);
+        }
+    }
+    for predicate in generics
         .where_clause
         .iter_mut()
         .flat_map(|clause| &mut clause.predicates)
-        .filter_map(|predicate| match predicate {
-            WherePredicate::Type(predicate) => match &predicate.bounded_ty {
-                Type::Path(path) if path.path.is_ident(name) => Some(&mut predicate.bounds),
-                _ => None,
-            },
-            _ => None,
-        });
-    at_parameter.chain(in_clause).find(|bounds| !bounds.is_empty())
+    {
+        if let WherePredicate::Type(predicate) = predicate
+            && matches!(&predicate.bounded_ty, Type::Path(path) if path.path.is_ident(name))
+        {
+            places.push(&mut predicate.bounds);
+        }
+    }
+    let at = places.iter().position(|bounds| !bounds.is_empty()).unwrap_or(0);
+    places.swap_remove(at)
 }
 
 /// `<Ty as Trait>::Member`, which reports on the user's type.
