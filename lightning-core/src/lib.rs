@@ -20,6 +20,7 @@ pub mod template;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tracer;
+pub mod trainer;
 pub mod types;
 
 #[doc(hidden)]

@@ -12,5 +12,6 @@ pub use crate::{
     rollout,
     run::RunContext,
     store::Store,
+    trainer::Trainer,
     types::{Dataset, Llm, NamedResources, PromptTemplate, Reward, Rollout, Task},
 };

@@ -77,8 +77,6 @@ struct Shared {
     stop_when: StopWhen,
     scores: Mutex<Scores>,
     rollouts: AtomicU64,
-    model_calls: AtomicU64,
-    tokens: AtomicU64,
 }
 
 /// Which algorithm a run runs, and with which parameters: what a checkpoint must agree with.
@@ -236,8 +234,6 @@ impl RunContext {
         let scores = *self.scores();
         Achieved {
             rollouts: shared.rollouts.load(Ordering::Relaxed),
-            model_calls: shared.model_calls.load(Ordering::Relaxed),
-            tokens: shared.tokens.load(Ordering::Relaxed),
             seconds: shared.clock.now() - shared.began,
             best_score: scores.best,
             rounds_without_improvement: scores.rounds_without_improvement,
@@ -247,10 +243,8 @@ impl RunContext {
     }
 
     /// Counts a rollout that has ended, for stop conditions and the report. Whoever runs the runners calls it.
-    pub fn count_rollout(&self, model_calls: u64, tokens: u64) {
+    pub fn count_rollout(&self) {
         self.shared.rollouts.fetch_add(1, Ordering::Relaxed);
-        self.shared.model_calls.fetch_add(model_calls, Ordering::Relaxed);
-        self.shared.tokens.fetch_add(tokens, Ordering::Relaxed);
     }
 
     fn scores(&self) -> MutexGuard<'_, Scores> {
@@ -344,8 +338,6 @@ impl RunContextBuilder {
                 stop_when: self.stop_when,
                 scores: Mutex::default(),
                 rollouts: AtomicU64::new(0),
-                model_calls: AtomicU64::new(0),
-                tokens: AtomicU64::new(0),
             }),
         }
     }

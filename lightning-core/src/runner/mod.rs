@@ -15,6 +15,7 @@ use std::{fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures::FutureExt as _;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::attempt::panic_message;
 use self::heartbeat::Heart;
 pub use self::{
     error::RunnerError,
@@ -278,7 +279,7 @@ impl<T: Task> Runner<T> {
             let problem = match outcome {
                 Ok(Ok(())) => continue,
                 Ok(Err(error)) => format!("{error:#}"),
-                Err(panic) => format!("it panicked: {}", attempt::panic_message(&*panic)),
+                Err(panic) => format!("it panicked: {}", panic_message(&*panic)),
             };
             tracing::warn!(
                 target: "lightning::runner",
@@ -350,10 +351,11 @@ impl<T: Task> RunnerBuilder<T> {
         self
     }
 
-    /// How long it goes on trying while the store is unavailable; 60 s if not set.
+    /// How long it goes on trying while the store is unavailable, with spans as well; 60 s if not set.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self.recording.patience = patience;
         self
     }
 

@@ -18,8 +18,8 @@ use crate::store::{Answer, LayeredStore, Store, StoreError, StoreLayer};
 /// let faults = Faults::new();
 /// let store = faults.wrap(Arc::new(MemoryStore::new()));
 /// faults.fail(1);
-/// assert!(store.enqueue_rollout(NewRollout::new("task")).await.is_err());
-/// assert!(store.enqueue_rollout(NewRollout::new("task")).await.is_ok());
+/// assert!(store.enqueue_rollout(NewRollout::new(serde_json::json!("task"))).await.is_err());
+/// assert!(store.enqueue_rollout(NewRollout::new(serde_json::json!("task"))).await.is_ok());
 /// # }
 /// ```
 #[derive(Clone, Debug, Default)]

@@ -1,0 +1,260 @@
+//! What a trainer is made of.
+
+use std::{any::Any, fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Trainer, TrainerError};
+use crate::{
+    adapter::TraceAdapter,
+    agent::Hook,
+    algorithm::{AlgoOutput, Algorithm},
+    inject::Scope,
+    llm_proxy::LlmProxy,
+    run::StopWhen,
+    store::Store,
+    types::{NamedResources, RolloutConfig, Task},
+};
+
+/// All of a trainer but its algorithm.
+#[derive(Clone)]
+pub(super) struct Parts {
+    pub(super) n_runners: usize,
+    pub(super) max_rollouts: Option<u64>,
+    pub(super) store: Option<Arc<dyn Store>>,
+    /// The adapter, the proxy and the values of one's own.
+    pub(super) scope: Scope,
+    pub(super) initial_resources: Option<NamedResources>,
+    pub(super) hooks: Vec<Arc<dyn Hook>>,
+    pub(super) rollout_config: RolloutConfig,
+    pub(super) run_dir: Option<PathBuf>,
+    pub(super) seed: u64,
+    pub(super) stop_when: StopWhen,
+    pub(super) stop_grace: Duration,
+    pub(super) store_patience: Duration,
+    pub(super) cancellation: CancellationToken,
+}
+
+/// Builds a [`Trainer`].
+#[derive(Debug)]
+pub struct TrainerBuilder<A> {
+    algorithm: A,
+    parts: Parts,
+}
+
+/// The trainer has no algorithm yet.
+#[derive(Debug)]
+pub struct NoAlgorithm(());
+
+/// The trainer's algorithm, for tasks of type `T`, returning an `O`.
+pub struct With<T, O>(Arc<dyn Algorithm<T, Output = O>>);
+
+impl<T, O> fmt::Debug for With<T, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("With").finish_non_exhaustive()
+    }
+}
+
+/// A trainer that has an algorithm.
+#[diagnostic::on_unimplemented(
+    message = "this trainer has no algorithm",
+    label = "call `.algorithm(name::algorithm())` before this"
+)]
+pub trait HasAlgorithm {
+    /// The trainer.
+    type Trainer;
+
+    #[doc(hidden)]
+    #[expect(private_interfaces, reason = "only this module implements and calls it")]
+    fn finish(self, parts: Parts) -> Self::Trainer;
+}
+
+impl<T: Task, O: AlgoOutput> HasAlgorithm for With<T, O> {
+    type Trainer = Trainer<T, O>;
+
+    #[expect(private_interfaces, reason = "only this module implements and calls it")]
+    fn finish(self, parts: Parts) -> Trainer<T, O> {
+        Trainer {
+            algorithm: self.0,
+            parts,
+        }
+    }
+}
+
+impl TrainerBuilder<NoAlgorithm> {
+    pub(super) fn new() -> Self {
+        Self {
+            algorithm: NoAlgorithm(()),
+            parts: Parts {
+                n_runners: 1,
+                max_rollouts: None,
+                store: None,
+                scope: Scope::new(),
+                initial_resources: None,
+                hooks: Vec::new(),
+                rollout_config: RolloutConfig {
+                    timeout_seconds: Some(600.0),
+                    unresponsive_seconds: Some(120.0),
+                    ..RolloutConfig::default()
+                },
+                run_dir: None,
+                seed: 0,
+                stop_when: StopWhen::never(),
+                stop_grace: Duration::from_secs(5),
+                store_patience: Duration::from_secs(60),
+                cancellation: CancellationToken::new(),
+            },
+        }
+    }
+}
+
+impl<A> TrainerBuilder<A> {
+    /// What to run: `name::algorithm()` of a function with `#[algo]`, or an [`Algorithm`] of one's own.
+    pub fn algorithm<T: Task, O, G: Algorithm<T, Output = O>>(
+        self,
+        algorithm: G,
+    ) -> TrainerBuilder<With<T, O>> {
+        TrainerBuilder {
+            algorithm: With(Arc::new(algorithm)),
+            parts: self.parts,
+        }
+    }
+
+    /// How many rollouts are executed at once; at least 1, and 1 if not set.
+    #[must_use]
+    pub fn n_runners(mut self, runners: usize) -> Self {
+        self.parts.n_runners = runners;
+        self
+    }
+
+    /// How many rollouts each runner executes at most; without end if not set.
+    #[must_use]
+    pub fn max_rollouts(mut self, limit: u64) -> Self {
+        self.parts.max_rollouts = Some(limit);
+        self
+    }
+
+    /// Where rollouts, spans and resources are kept; a fresh [`MemoryStore`](crate::store::MemoryStore) for each run if
+    /// not set.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.parts.store = Some(store);
+        self
+    }
+
+    /// The resources to begin with: the algorithm gets them, and the store has them before the first rollout.
+    #[must_use]
+    pub fn initial_resources(mut self, resources: NamedResources) -> Self {
+        self.parts.initial_resources = Some(resources);
+        self
+    }
+
+    /// The trace adapter that the algorithm gets.
+    #[must_use]
+    pub fn adapter<D: TraceAdapter>(self, adapter: D) -> Self {
+        self.map_scope(|scope| scope.with_adapter(adapter))
+    }
+
+    /// The LLM proxy that the algorithm gets.
+    #[must_use]
+    pub fn llm_proxy(self, proxy: LlmProxy) -> Self {
+        self.map_scope(|scope| scope.with_llm_proxy(proxy))
+    }
+
+    /// A value of one's own, for `#[inject]` parameters of the algorithm and of the agent.
+    #[must_use]
+    pub fn extension<V: Any + Send + Sync>(self, value: V) -> Self {
+        self.map_scope(|scope| scope.with_extension(value))
+    }
+
+    /// Runs around each rollout.
+    #[must_use]
+    pub fn hook(mut self, hook: Arc<dyn Hook>) -> Self {
+        self.parts.hooks.push(hook);
+        self
+    }
+
+    /// Time limits and attempts of rollouts that the algorithm enqueues without any: 600 s, 120 s of silence, one
+    /// attempt, if not set.
+    #[must_use]
+    pub fn rollout_config(mut self, config: RolloutConfig) -> Self {
+        self.parts.rollout_config = config;
+        self
+    }
+
+    /// Where the run keeps its metrics, checkpoints and report; a temporary folder that goes with the run if not set.
+    #[must_use]
+    pub fn run_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.parts.run_dir = Some(path.into());
+        self
+    }
+
+    /// Decides the algorithm's random choices; 0 if not set.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.parts.seed = seed;
+        self
+    }
+
+    /// When the algorithm should stop by itself.
+    #[must_use]
+    pub fn stop_when(mut self, condition: StopWhen) -> Self {
+        self.parts.stop_when = condition;
+        self
+    }
+
+    /// How long runners may take to finish what they have once the algorithm has returned; 5 s if not set.
+    #[must_use]
+    pub fn stop_grace(mut self, grace: Duration) -> Self {
+        self.parts.stop_grace = grace;
+        self
+    }
+
+    /// How long runners go on trying while the store is unavailable, before they end the run; 60 s if not set.
+    #[must_use]
+    pub fn store_patience(mut self, patience: Duration) -> Self {
+        self.parts.store_patience = patience;
+        self
+    }
+
+    /// Asks the algorithm to stop and to return its best result so far; see
+    /// [`RunContext::should_stop`](crate::run::RunContext::should_stop).
+    #[must_use]
+    pub fn cancellation(mut self, token: CancellationToken) -> Self {
+        self.parts.cancellation = token;
+        self
+    }
+
+    fn map_scope(mut self, change: impl FnOnce(Scope) -> Scope) -> Self {
+        self.parts.scope = change(self.parts.scope);
+        self
+    }
+
+    /// The trainer.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainerError::NoRunners`], and [`TrainerError::RolloutConfig`] for time limits that make no sense.
+    pub fn build(self) -> Result<A::Trainer, TrainerError>
+    where
+        A: HasAlgorithm,
+    {
+        if self.parts.n_runners == 0 {
+            return Err(TrainerError::NoRunners);
+        }
+        crate::store::lifecycle::check_config(&self.parts.rollout_config)
+            .map_err(TrainerError::RolloutConfig)?;
+        Ok(self.algorithm.finish(self.parts))
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts")
+            .field("n_runners", &self.n_runners)
+            .field("scope", &self.scope)
+            .field("initial_resources", &self.initial_resources)
+            .field("rollout_config", &self.rollout_config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,97 @@
+//! Why a run did not begin, or has no result.
+
+use crate::{inject::InjectErrors, run::RunError, runner::RunnerError, store::StoreError};
+
+/// Why a run did not begin, or has no result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainerError {
+    /// Nobody would execute the rollouts.
+    #[error("`n_runners` is 0, so that no rollout would ever be executed; give at least 1")]
+    NoRunners,
+
+    /// The default time limits or retries make no sense.
+    #[error("`rollout_config`: {0}")]
+    RolloutConfig(#[source] StoreError),
+
+    /// A dataset was given to an algorithm that would not look at it.
+    #[error(
+        "`{algorithm}` takes no `{slot}`, but one was given: leave it out of `fit`, or add the parameter `{slot}`"
+    )]
+    DatasetNotAccepted {
+        /// The algorithm.
+        algorithm: String,
+        /// `train_dataset` or `val_dataset`.
+        slot: &'static str,
+    },
+
+    /// The algorithm asks for something that the trainer does not have.
+    #[error("the algorithm `{algorithm}` cannot start: {missing}")]
+    Algorithm {
+        /// The algorithm.
+        algorithm: String,
+        /// Everything that is missing.
+        missing: InjectErrors,
+    },
+
+    /// The agent asks for something that the trainer does not have.
+    #[error("the agent `{agent}` cannot start: {missing}")]
+    Agent {
+        /// The agent.
+        agent: String,
+        /// Everything that is missing.
+        missing: InjectErrors,
+    },
+
+    /// The algorithm's parameters have no JSON form, which the run folder needs.
+    #[error(transparent)]
+    Parameters(#[from] crate::functional::ParamError),
+
+    /// The store did not do what the trainer needs.
+    #[error("the trainer could not use the store: {0}")]
+    Store(#[from] StoreError),
+
+    /// The algorithm returned an error.
+    #[error("the algorithm `{algorithm}` failed: {source:#}")]
+    Failed {
+        /// The algorithm.
+        algorithm: String,
+        /// Its error.
+        source: anyhow::Error,
+    },
+
+    /// The algorithm panicked.
+    #[error("the algorithm `{algorithm}` panicked: {message}")]
+    Panicked {
+        /// The algorithm.
+        algorithm: String,
+        /// What it said.
+        message: String,
+    },
+
+    /// A runner cannot go on.
+    #[error("a runner failed, so the run was stopped: {0}")]
+    Runner(#[from] RunnerError),
+
+    /// A runner panicked, which is a defect of this crate.
+    #[error("a runner panicked, so the run was stopped: {0}")]
+    RunnerPanicked(String),
+
+    /// All runners ended before the algorithm did.
+    #[error(
+        "every runner has executed its `max_rollouts`, but the algorithm `{algorithm}` still goes on; raise \
+         `max_rollouts`, or leave it out"
+    )]
+    RunnersEnded {
+        /// The algorithm.
+        algorithm: String,
+    },
+
+    /// The run folder could not be written.
+    #[error(transparent)]
+    Folder(#[from] RunError),
+
+    /// There is no runtime to block on.
+    #[error("{0}")]
+    Runtime(String),
+}

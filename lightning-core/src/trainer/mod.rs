@@ -1,0 +1,138 @@
+//! The trainer: checks, starts, stops and reports a run.
+//!
+//! [`Trainer::fit`] runs an algorithm together with runners of an agent, in this process. Algorithm and runners meet only
+//! in the store. Everything that can be wrong beforehand is refused before anything starts.
+
+mod builder;
+mod defaults;
+mod error;
+mod report;
+mod session;
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use self::{builder::Parts, session::Session};
+pub use self::{
+    builder::{HasAlgorithm, NoAlgorithm, TrainerBuilder, With},
+    error::TrainerError,
+    report::{FitReport, RolloutCounts},
+};
+use crate::{
+    agent::Agent,
+    algorithm::{AlgoOutput, Algorithm},
+    types::{IntoDataset, Task},
+};
+
+/// Runs an algorithm with a fleet of runners that execute an agent.
+///
+/// ```
+/// use lightning_core::{agent::agent_fn, prelude::*, trainer::Trainer, types::NewRollout};
+///
+/// /// Runs every task once and counts them.
+/// #[algo]
+/// async fn run_all(store: Arc<dyn Store>, train_dataset: Dataset<String>) -> anyhow::Result<usize> {
+///     let new = train_dataset.iter().map(|task| NewRollout::new(serde_json::json!(task))).collect();
+///     let made = store.enqueue_many_rollouts(new).await?;
+///     let ids: Vec<_> = made.into_iter().map(|rollout| rollout.rollout_id).collect();
+///     Ok(store.wait_for_rollouts(&ids, None).await?.len())
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> anyhow::Result<()> {
+/// let trainer = Trainer::builder().algorithm(run_all::algorithm()).n_runners(2).build()?;
+/// let agent = agent_fn(|task: String, _| async move { task.len() as f64 });
+/// let report = trainer.fit(agent, vec!["one".to_owned(), "three".to_owned()], None).await?;
+/// assert_eq!((report.output, report.rollouts.succeeded), (2, 2));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Trainer<T = NoAlgorithm, O = NoAlgorithm> {
+    algorithm: Arc<dyn Algorithm<T, Output = O>>,
+    parts: Parts,
+}
+
+impl Trainer {
+    /// Builds a trainer; only the algorithm has to be given.
+    pub fn builder() -> TrainerBuilder<NoAlgorithm> {
+        TrainerBuilder::new()
+    }
+}
+
+impl<T: Task, O: AlgoOutput> Trainer<T, O> {
+    /// Runs the algorithm on these datasets, with runners of this agent, until the algorithm returns.
+    ///
+    /// Then the runners are told to stop: they finish what they have, within the
+    /// [grace](TrainerBuilder::stop_grace), and are aborted otherwise. The end of a runner by an error ends the run.
+    /// Dropping the future aborts the algorithm and the runners; the attempts under way end as failed.
+    ///
+    /// # Errors
+    ///
+    /// See [`TrainerError`].
+    pub fn fit(
+        &self,
+        agent: impl Agent<T>,
+        train: impl IntoDataset<T>,
+        val: impl IntoDataset<T>,
+    ) -> Fit<'_, O> {
+        let (agent, train, val) = (Arc::new(agent), train.into_dataset(), val.into_dataset());
+        Fit(Box::pin(async move {
+            Session::new(self, agent, train, val)?.run().await
+        }))
+    }
+
+    /// As [`fit`](Self::fit), for a program without a runtime: makes one with all cores and blocks.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`fit`](Self::fit); [`TrainerError::Runtime`], if there is a runtime already or none can be made.
+    pub fn fit_blocking(
+        &self,
+        agent: impl Agent<T>,
+        train: impl IntoDataset<T>,
+        val: impl IntoDataset<T>,
+    ) -> Result<FitReport<O>, TrainerError> {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            return Err(TrainerError::Runtime(
+                "`fit_blocking` was called within a runtime; await `fit` there".to_owned(),
+            ));
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime =
+            runtime.map_err(|error| TrainerError::Runtime(format!("no runtime can be made: {error}")))?;
+        runtime.block_on(self.fit(agent, train, val))
+    }
+}
+
+impl<T, O> fmt::Debug for Trainer<T, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trainer")
+            .field("parts", &self.parts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A run that begins when it is awaited.
+///
+/// Its type names neither the agent nor the datasets, so that a wrong one is reported once, where it was given.
+#[must_use = "nothing runs until it is awaited"]
+pub struct Fit<'a, O>(Pin<Box<dyn Future<Output = Result<FitReport<O>, TrainerError>> + Send + 'a>>);
+
+impl<O> Future for Fit<'_, O> {
+    type Output = Result<FitReport<O>, TrainerError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl<O> fmt::Debug for Fit<'_, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fit").finish_non_exhaustive()
+    }
+}
