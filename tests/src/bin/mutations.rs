@@ -8,8 +8,11 @@
 use std::{
     error::Error,
     fs, io,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde::Deserialize;
@@ -26,12 +29,15 @@ struct Mutation {
 
 /// What became of a mutation.
 enum Outcome {
-    /// A case failed: as it should be.
+    /// A case failed, or the suite came to no end: as it should be.
     Noticed,
     Survived,
     DoesNotCompile,
 }
 
+/// How long the suite may take; it takes a second. A mutation may make a store go round in circles, which no case can
+/// break off.
+const PATIENCE: Duration = Duration::from_secs(60);
 const LIST: &str = include_str!("../../mutations/lifecycle.json");
 const SOURCE: &str = include_str!("../../../lightning-core/src/store/lifecycle.rs");
 const SOURCE_PATH: &str = "lightning-core/src/store/lifecycle.rs";
@@ -88,7 +94,8 @@ impl Mutation {
 /// Builds and runs the conformance suite of the workspace at `root`.
 fn judge(root: &Path) -> io::Result<Outcome> {
     let cargo = |run: &[&str]| {
-        Command::new(env!("CARGO"))
+        let mut command = Command::new(env!("CARGO"));
+        command
             .args([
                 "test",
                 "--quiet",
@@ -102,17 +109,29 @@ fn judge(root: &Path) -> io::Result<Outcome> {
             .current_dir(root)
             .env("CARGO_TARGET_DIR", root.with_file_name("target"))
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
+            .stderr(Stdio::null());
+        command
     };
-    if !cargo(&["--no-run"])?.success() {
+    if !cargo(&["--no-run"]).status()?.success() {
         return Ok(Outcome::DoesNotCompile);
     }
-    Ok(if cargo(&[])?.success() {
-        Outcome::Survived
-    } else {
-        Outcome::Noticed
-    })
+    let mut suite = cargo(&[]).process_group(0).spawn()?;
+    let began = Instant::now();
+    loop {
+        match suite.try_wait()? {
+            Some(status) if status.success() => return Ok(Outcome::Survived),
+            Some(_) => return Ok(Outcome::Noticed),
+            None if began.elapsed() > PATIENCE => {
+                // The suite is a child of cargo; both are of one group.
+                Command::new("kill")
+                    .args(["-KILL", &format!("-{}", suite.id())])
+                    .status()?;
+                suite.wait()?;
+                return Ok(Outcome::Noticed);
+            }
+            None => thread::park_timeout(Duration::from_millis(20)),
+        }
+    }
 }
 
 /// Copies a workspace without what was built from it.
