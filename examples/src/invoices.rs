@@ -90,7 +90,7 @@ pub fn extract(line: &str, rules: &Rules) -> Found {
 /// A pattern that is known to be one.
 macro_rules! pattern {
     ($text:literal) => {{
-        #[expect(
+        #[allow(
             clippy::expect_used,
             reason = "the pattern is a constant, and every example runs it"
         )]

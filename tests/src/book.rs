@@ -1,7 +1,10 @@
-//! The snippets of the book, as doc tests: one item for each page that has some.
+//! The snippets of the README and of the book, as doc tests: one item for each page that has some.
 
 #[doc = include_str!("../../docs/src/introduction.md")]
 struct Introduction;
 
 #[doc = include_str!("../../docs/src/store.md")]
 struct Store;
+
+#[doc = include_str!("../../README.md")]
+struct Readme;
