@@ -281,7 +281,11 @@ async fn a_missing_dataset_is_refused() {
         .build()
         .unwrap();
     let text = message(trainer.fit(scale(), None, None).await);
-    assert!(text.contains("train_dataset"), "{text}");
+    assert_eq!(
+        text,
+        "the algorithm `best_factor` cannot start: parameter `train_dataset`: no `train_dataset` was given: give `fit` a \
+         training dataset"
+    );
 }
 
 // ---- what goes wrong on the way

@@ -26,7 +26,7 @@ use crate::{
     store::{EndOfAttempt, StoreError},
     types::{
         Attempt, AttemptId, AttemptPatch, AttemptStatus, JsonObject, NewRollout, ResourcesId, Rollout,
-        RolloutConfig, RolloutId, RolloutPatch, RolloutStatus, Timestamp, Update, Worker, WorkerId,
+        RolloutConfig, RolloutId, RolloutPatch, RolloutStatus, Span, Timestamp, Update, Worker, WorkerId,
         WorkerStatus,
     },
 };
@@ -129,6 +129,23 @@ pub fn begin_attempt(
         last_heartbeat_time: None,
         metadata: None,
     }
+}
+
+/// The greatest sequence id that a span may bring along: JSON numbers are exact up to here, and far more ids than can
+/// ever be drawn are left beyond it, so that no id is drawn twice.
+pub const MAX_SEQUENCE_ID: u64 = (1 << 53) - 1;
+
+/// Whether a span can be stored as it is.
+///
+/// # Errors
+///
+/// [`StoreError::Invalid`] with the offending field.
+pub fn check_span(span: &Span) -> Result<(), StoreError> {
+    if span.sequence_id > MAX_SEQUENCE_ID {
+        let problem = format!("is {}; the greatest is {MAX_SEQUENCE_ID}", span.sequence_id);
+        return Err(StoreError::invalid("sequence_id", problem));
+    }
+    Ok(())
 }
 
 /// A span of the attempt was stored.

@@ -477,6 +477,9 @@ impl State {
     // ---- spans
 
     fn add_span(&mut self, span: Span, now: Timestamp) -> SpanOutcome {
+        if let Err(error) = lifecycle::check_span(&span) {
+            return SpanOutcome::Rejected(error);
+        }
         let found = self.place(&span.rollout_id).and_then(|place| {
             let attempt = self.entries[place].find_attempt(&span.attempt_id)?;
             Ok((place, attempt))

@@ -183,6 +183,17 @@ area! { "spans";
         assert_eq!(f.next_sequence_id(started.rollout_id.as_str()).await, 18);
     }
 
+    async fn a_sequence_id_beyond_all_bounds_is_rejected_and_leaves_the_counter(f) {
+        let started = f.start_plain().await;
+        let span = Span { sequence_id: u64::MAX, ..f.span(&started, 1) };
+        let error = f.store.add_span(span).await.unwrap_err();
+        assert!(matches!(error, crate::store::StoreError::Invalid { field: "sequence_id", .. }), "{error:?}");
+        assert_eq!(f.next_sequence_id(started.rollout_id.as_str()).await, 1);
+        let greatest = Span { sequence_id: (1 << 53) - 1, ..f.span(&started, 1) };
+        assert_eq!(f.store.add_span(greatest).await, Ok(true));
+        assert_eq!(f.next_sequence_id(started.rollout_id.as_str()).await, 1 << 53);
+    }
+
     async fn the_counter_of_an_unknown_rollout_starts_at_one(f) {
         assert_eq!(f.next_sequence_id("ro-none").await, 1);
         assert_eq!(f.next_sequence_id("ro-none").await, 2);
