@@ -221,6 +221,8 @@ impl Evaluator {
             }
         }
         let outcomes = tokio::select! {
+            // What is complete is not thrown away.
+            biased;
             outcomes = try_join_all(jobs) => outcomes,
             () = run.cancelled() => Err(EvaluateError::Cancelled),
         };
