@@ -124,7 +124,7 @@ fn judge(root: &Path) -> io::Result<Outcome> {
             None if began.elapsed() > PATIENCE => {
                 // The suite is a child of cargo; both are of one group.
                 Command::new("kill")
-                    .args(["-KILL", &format!("-{}", suite.id())])
+                    .args(["-KILL", "--", &format!("-{}", suite.id())])
                     .status()?;
                 suite.wait()?;
                 return Ok(Outcome::Noticed);
