@@ -1,4 +1,21 @@
 //! The runtime of Lightning: train LLM agents with algorithms of your own.
+//!
+//! Start with the [`prelude`]. A function with [`#[algo]`](macro@algo) is an algorithm, one with
+//! [`#[rollout]`](macro@rollout) is an agent; [`Trainer::fit`](trainer::Trainer::fit) runs the one with runners of the
+//! other. They meet only in a [`Store`](store::Store).
+//!
+//! | to | see |
+//! |---|---|
+//! | write an algorithm | [`algo`](macro@algo), [`run`], [`algorithm`] |
+//! | write an agent | [`rollout`](macro@rollout), [`agent`], [`emitter`], [`tracer`] |
+//! | load tasks, prompts and models | [`data`], [`types`], [`template`] |
+//! | run all of it, or one task | [`trainer`], [`runner`] |
+//! | keep what happens | [`store`] |
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `testing` | `testing`: clock and ids by hand, a store that fails on demand, the conformance suite of stores |
+//! | `full` | all of the above |
 
 pub mod adapter;
 pub mod agent;

@@ -9,7 +9,7 @@ use std::{
 use super::RunError;
 use crate::ids::{IdSource as _, RandomIds};
 
-/// Where a run keeps its files: `run.json`, `metrics.jsonl`, checkpoints, the report, and whatever the algorithm writes.
+/// Where a run keeps its files: `metrics.jsonl`, the checkpoint, the report, and whatever the algorithm writes.
 /// A clone is the same folder.
 #[derive(Clone, Debug)]
 pub struct RunFolder {

@@ -195,7 +195,7 @@ impl RunContext {
         self.shared.metrics.all()
     }
 
-    /// Shows how far something has got: bars on a terminal, lines elsewhere. `total` is `None` where it is not known.
+    /// Tells the run's [`ProgressSink`] how far something has got. `total` is `None` where it is not known.
     pub fn progress(&self, label: impl Into<String>, total: Option<u64>) -> Progress {
         Progress::start(Arc::clone(&self.shared.progress), label.into(), total)
     }
