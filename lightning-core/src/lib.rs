@@ -9,7 +9,7 @@
 //! | write an algorithm | [`algo`](macro@algo), [`run`], [`algorithm`] |
 //! | write an agent | [`rollout`](macro@rollout), [`agent`], [`emitter`], [`tracer`] |
 //! | load tasks, prompts and models | [`data`], [`types`], [`template`] |
-//! | run all of it, or one task | [`trainer`], [`runner`] |
+//! | run all of it, or one task | [`trainer`], [`execution`], [`runner`] |
 //! | keep what happens | [`store`] |
 //!
 //! | feature | what it adds |
@@ -23,6 +23,7 @@ pub mod algorithm;
 pub mod clock;
 pub mod data;
 pub mod emitter;
+pub mod execution;
 pub mod functional;
 pub mod ids;
 pub mod inject;
