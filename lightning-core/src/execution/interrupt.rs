@@ -44,7 +44,7 @@ impl Interrupts {
         let mut asked = self.asked.clone();
         if asked.wait_for(|asked| *asked >= times).await.is_err() {
             // Nobody is left who could ask.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
