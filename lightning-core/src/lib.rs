@@ -34,6 +34,7 @@ pub mod runner;
 pub mod semconv;
 pub mod store;
 pub mod template;
+pub mod terminal;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tracer;
