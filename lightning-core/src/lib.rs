@@ -11,6 +11,7 @@
 //! | load tasks, prompts and models | [`data`], [`types`], [`template`] |
 //! | run all of it, or one task | [`trainer`], [`runner`] |
 //! | keep what happens | [`store`] |
+//! | watch it | [`terminal`], [`logging`] |
 //!
 //! | feature | what it adds |
 //! |---|---|
@@ -27,6 +28,7 @@ pub mod functional;
 pub mod ids;
 pub mod inject;
 pub mod llm_proxy;
+pub mod logging;
 pub mod prelude;
 pub mod registry;
 pub mod run;
