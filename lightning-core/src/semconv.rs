@@ -57,6 +57,32 @@ pub const OPERATION_INPUT: &str = "agentlightning.operation.input";
 /// The prefix of an operation's outputs; the key itself where the output is a scalar.
 pub const OPERATION_OUTPUT: &str = "agentlightning.operation.output";
 
+/// Whose call of a model it is. Free text; the agent's own if absent.
+pub const CALL_ROLE: &str = "agentlightning.call.role";
+/// The role of the calls of a model that judges answers: they cost tokens, but are no training data.
+pub const ROLE_JUDGE: &str = "judge";
+/// The span of a call of a chat model, as OpenTelemetry's instrumentation of OpenAI's client names it.
+pub const CHAT_COMPLETION: &str = "openai.chat.completion";
+/// The span of a request as LiteLLM's proxy passed it on, within the span of the call.
+pub const RAW_REQUEST: &str = "raw_gen_ai_request";
+
+/// OpenTelemetry: what a `gen_ai` span does, such as `chat` or `invoke_agent`.
+pub const GEN_AI_OPERATION: &str = "gen_ai.operation.name";
+/// OpenTelemetry: the model that was asked for.
+pub const GEN_AI_REQUEST_MODEL: &str = "gen_ai.request.model";
+/// OpenTelemetry: the model that answered.
+pub const GEN_AI_RESPONSE_MODEL: &str = "gen_ai.response.model";
+/// OpenTelemetry: the id of the answer.
+pub const GEN_AI_RESPONSE_ID: &str = "gen_ai.response.id";
+/// OpenTelemetry: how many tokens went in.
+pub const GEN_AI_INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
+/// OpenTelemetry: how many tokens came out.
+pub const GEN_AI_OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
+/// How many tokens went in, under the name before [`GEN_AI_INPUT_TOKENS`].
+pub const GEN_AI_PROMPT_TOKENS: &str = "gen_ai.usage.prompt_tokens";
+/// How many tokens came out, under the name before [`GEN_AI_OUTPUT_TOKENS`].
+pub const GEN_AI_COMPLETION_TOKENS: &str = "gen_ai.usage.completion_tokens";
+
 /// OpenTelemetry: the type of an exception.
 pub const EXCEPTION_TYPE: &str = "exception.type";
 /// OpenTelemetry: what an exception says.
