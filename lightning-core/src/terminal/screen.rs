@@ -79,7 +79,8 @@ impl Screen {
         Self::new(Canvas::new(out, Size::NONE), false, false, false)
     }
 
-    /// A terminal of that size that understands ANSI control sequences, without colours.
+    /// A terminal of that size that understands ANSI control sequences, without colours. Every change is drawn at once, and
+    /// nothing moves by itself: for tests.
     pub fn terminal(out: impl Write + Send + 'static, columns: u16, rows: u16) -> Self {
         Self::new(
             Canvas::new(out, Size::Fixed { columns, rows }),
@@ -91,7 +92,12 @@ impl Screen {
 
     fn new(canvas: Canvas, is_terminal: bool, has_colours: bool, is_stderr: bool) -> Self {
         let bars = is_terminal.then(|| {
-            let target = ProgressDrawTarget::term_like_with_hz(Box::new(canvas.clone()), FRAMES);
+            let canvas = Box::new(canvas.clone());
+            let target = if is_stderr {
+                ProgressDrawTarget::term_like_with_hz(canvas, FRAMES)
+            } else {
+                ProgressDrawTarget::term_like(canvas)
+            };
             MultiProgress::with_draw_target(target)
         });
         let shown = AtomicUsize::new(0);

@@ -9,7 +9,10 @@ pub(super) fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return Cow::Borrowed(text);
     }
-    let words = text.split(char::is_control).filter(|word| !word.is_empty());
+    let words = text
+        .split(char::is_control)
+        .map(str::trim)
+        .filter(|word| !word.is_empty());
     Cow::Owned(words.collect::<Vec<_>>().join(" "))
 }
 
@@ -116,7 +119,7 @@ mod tests {
     fn text_of_several_lines_becomes_one_and_loses_what_moves_the_cursor() {
         assert_eq!(one_line("plain"), "plain");
         assert_eq!(one_line("two\r\nlines\t"), "two lines");
-        assert_eq!(one_line("\u{1b}[2Jred"), "[2Jred");
+        assert_eq!(one_line("one \u{1b}[2Jtwo"), "one [2Jtwo");
     }
 
     #[test]
