@@ -11,6 +11,7 @@
 //! | load tasks, prompts and models | [`data`], [`types`], [`template`] |
 //! | run all of it, or one task | [`trainer`], [`execution`], [`runner`] |
 //! | keep what happens | [`store`] |
+//! | watch it | [`terminal`], [`logging`] |
 //!
 //! | feature | what it adds |
 //! |---|---|
@@ -28,6 +29,7 @@ pub mod functional;
 pub mod ids;
 pub mod inject;
 pub mod llm_proxy;
+pub mod logging;
 pub mod prelude;
 pub mod registry;
 pub mod run;
@@ -35,6 +37,7 @@ pub mod runner;
 pub mod semconv;
 pub mod store;
 pub mod template;
+pub mod terminal;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tracer;
