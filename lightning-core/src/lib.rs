@@ -15,7 +15,7 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `testing` | `testing`: clock and ids by hand, a store that fails on demand, the conformance suite of stores |
+//! | `testing` | `testing`: rollouts step by step, assertions, a scripted LLM server, clock and ids by hand, a store that fails on demand, the conformance suite of stores |
 //! | `full` | all of the above |
 
 pub mod adapter;
