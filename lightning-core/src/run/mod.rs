@@ -34,7 +34,7 @@ pub use self::{
     evaluator::{Evaluation, Evaluator, FailurePolicy},
     folder::RunFolder,
     metrics::Metric,
-    outcome::{NoSignal, Outcome, OutcomeResult},
+    outcome::{Outcome, OutcomeResult},
     progress::{Progress, ProgressEvent, ProgressSink},
     stop::{Achieved, StopReason, StopWhen},
 };
