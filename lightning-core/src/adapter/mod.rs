@@ -3,9 +3,9 @@
 //! | to get | use |
 //! |---|---|
 //! | prompts, answers and rewards from what a tracer recorded | [`TracerToTriplets`] |
-//! | the same from what a model's proxy recorded | `ProxyToTriplets` |
-//! | whole conversations with loss masks | `ToTrajectories` around one of these |
-//! | chat messages for fine-tuning | `ToMessages` |
+//! | the same from what a model's proxy recorded | [`ProxyToTriplets`] |
+//! | whole conversations with loss masks | [`ToTrajectories`] around one of these |
+//! | chat messages for fine-tuning | [`ToMessages`] |
 //! | anything else | an implementation of [`TraceAdapter`], on [`TraceTree`] perhaps |
 //!
 //! An adapter takes the spans of **one attempt** and never gives an empty result: it gives an [`AdaptError`] that says what
@@ -17,19 +17,30 @@
 
 mod call_span;
 mod calls;
+mod chat;
 mod error;
+mod json_lines;
+mod lineage;
 mod ordered;
 mod pattern;
+mod proxy_to_triplets;
+mod python_literal;
 mod rewards;
+mod to_messages;
 mod tracer_to_triplets;
+mod trajectory;
 mod tree;
 mod triplet;
 mod waiting;
 
+pub use chat::{CalledFunction, ChatMessage, Conversation, FunctionDefinition, ToolCall, ToolDefinition};
 pub use error::{AdaptError, EmptyReason};
 pub use pattern::InvalidPattern;
+pub use proxy_to_triplets::ProxyToTriplets;
 pub use rewards::{CustomPolicy, Episode, RewardPolicy};
+pub use to_messages::{Conversations, ToMessages};
 pub use tracer_to_triplets::TracerToTriplets;
+pub use trajectory::{Parting, ToTrajectories, Trajectories, Trajectory, Turn};
 pub use tree::{NodeId, TraceTree, TreeNode};
 pub use triplet::{CallMetadata, LeftOut, Prompt, Response, Triplet, Triplets, UnmatchedReward};
 

@@ -3,8 +3,7 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use super::{
-    AdaptError, EmptyReason, TraceTree, UnmatchedReward, call_span, calls::Call, ordered::parent_id,
-    waiting::Waiting,
+    AdaptError, EmptyReason, TraceTree, UnmatchedReward, calls::Call, ordered::parent_id, waiting::Waiting,
 };
 use crate::{
     semconv,
@@ -130,7 +129,7 @@ enum Fate {
 
 impl Matching {
     /// Gives the linked rewards to the calls they point at.
-    pub(super) fn by_links(calls: &[&Span], rewards: &[Found<'_>]) -> Self {
+    pub(super) fn by_links(calls: &[Target<'_>], rewards: &[Found<'_>]) -> Self {
         let mut of_calls = vec![None; calls.len()];
         let mut fates = vec![Fate::Open; rewards.len()];
         let mut index: Option<Index<'_>> = None;
@@ -360,12 +359,20 @@ fn names_a_call(link: &Link) -> bool {
 /// In a link: the id of the span itself.
 const SPAN_ID: &str = "span_id";
 
-fn points_at(link: &Link, call: &Span) -> bool {
+fn points_at(link: &Link, call: Target<'_>) -> bool {
     if link.key_match == semconv::GEN_AI_RESPONSE_ID {
-        call_span::response_id(&call.attributes) == Some(&link.value_match)
+        call.answer == Some(&link.value_match)
     } else {
-        link.matches(call)
+        link.matches(call.span)
     }
+}
+
+/// A call that a link may point at.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub(super) span: &'a Span,
+    /// The id of its answer, whatever the attribute is called.
+    pub(super) answer: Option<&'a str>,
 }
 
 /// The calls by what a link may name.
@@ -375,13 +382,13 @@ struct Index<'a> {
 }
 
 impl<'a> Index<'a> {
-    fn new(calls: &[&'a Span]) -> Self {
+    fn new(calls: &[Target<'a>]) -> Self {
         let (mut by_answer, mut by_span) = (HashMap::new(), HashMap::new());
         for (number, call) in calls.iter().enumerate() {
-            if let Some(id) = call_span::response_id(&call.attributes) {
+            if let Some(id) = call.answer {
                 by_answer.entry(id).or_insert(number);
             }
-            by_span.entry(call.span_id.as_str()).or_insert(number);
+            by_span.entry(call.span.span_id.as_str()).or_insert(number);
         }
         Self { by_answer, by_span }
     }

@@ -5,7 +5,7 @@ use super::{
     calls::CallFilter,
     ordered::ordered,
     pattern::pattern,
-    rewards::{self, Matching},
+    rewards::{self, Matching, Target},
 };
 use crate::types::Span;
 
@@ -150,8 +150,11 @@ impl TraceAdapter for TracerToTriplets {
             }
         }
         let rewards = rewards::find(&spans, self.dimension.as_deref());
-        let call_spans: Vec<&Span> = calls.iter().map(|call| call.span).collect();
-        let mut matching = Matching::by_links(&call_spans, &rewards);
+        let targets = calls.iter().map(|call| Target {
+            span: call.span,
+            answer: call_span::response_id(&call.span.attributes),
+        });
+        let mut matching = Matching::by_links(&targets.collect::<Vec<_>>(), &rewards);
         matching.in_tree(&self.policy, &tree, &calls, &rewards);
         let required_by = self.require_reward.then_some(&self.policy);
         let unmatched = matching.unmatched(&rewards, required_by, &spans)?;

@@ -158,6 +158,8 @@ pub struct LeftOut {
     pub repeated: usize,
     /// Without token ids, where these are required.
     pub without_token_ids: usize,
+    /// Without an answer, where one is required.
+    pub without_answer: usize,
 }
 
 impl LeftOut {
@@ -166,13 +168,14 @@ impl LeftOut {
         self.counts().iter().map(|(count, _)| count).sum()
     }
 
-    fn counts(&self) -> [(usize, &'static str); 5] {
+    fn counts(&self) -> [(usize, &'static str); 6] {
         [
             (self.other_agent, "of other agents"),
             (self.in_reward, "made for a reward"),
             (self.by_role, "of a role that is left out"),
             (self.repeated, "told twice"),
             (self.without_token_ids, "without token ids"),
+            (self.without_answer, "without an answer"),
         ]
     }
 }
@@ -184,6 +187,7 @@ impl AddAssign for LeftOut {
         self.by_role += other.by_role;
         self.repeated += other.repeated;
         self.without_token_ids += other.without_token_ids;
+        self.without_answer += other.without_answer;
     }
 }
 
