@@ -22,6 +22,8 @@
 pub mod adapter;
 pub mod agent;
 pub mod algorithm;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod clock;
 pub mod data;
 pub mod emitter;
@@ -34,6 +36,8 @@ pub mod registry;
 pub mod run;
 pub mod runner;
 pub mod semconv;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod store;
 pub mod template;
 #[cfg(any(test, feature = "testing"))]
@@ -41,6 +45,8 @@ pub mod testing;
 pub mod tracer;
 pub mod trainer;
 pub mod types;
+#[cfg(feature = "wire")]
+pub(crate) mod wire;
 
 #[doc(hidden)]
 #[path = "private.rs"]

@@ -1,0 +1,1 @@
+//! A store over HTTP, from the side of those who use it.
