@@ -94,7 +94,11 @@ pub(super) async fn around(State(app): State<Shared>, request: Request, next: Ne
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
     let is_open = request.uri().path() == "/v1/agl/health";
-    let admitted = is_open || app.token.as_ref().is_none_or(|token| token.is_shown_in(request.headers()));
+    let admitted = is_open
+        || app
+            .token
+            .as_ref()
+            .is_none_or(|token| token.is_shown_in(request.headers()));
     let mut answer = if admitted {
         AssertUnwindSafe(next.run(request))
             .catch_unwind()
@@ -137,7 +141,10 @@ pub(super) async fn around(State(app): State<Shared>, request: Request, next: Ne
     );
     app.metrics.answered(&method, route, answer.status(), took);
     let headers = answer.headers_mut();
-    headers.insert(HeaderName::from_static(wire::FEATURES_HEADER), app.features.clone());
+    headers.insert(
+        HeaderName::from_static(wire::FEATURES_HEADER),
+        app.features.clone(),
+    );
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         headers.insert(HeaderName::from_static(wire::REQUEST_ID_HEADER), value);
     }
@@ -145,7 +152,8 @@ pub(super) async fn around(State(app): State<Shared>, request: Request, next: Ne
 }
 
 fn unauthorized() -> Response {
-    let detail = "a token is needed: send `Authorization: Bearer TOKEN`, or use http://x:TOKEN@host as the address";
+    let detail =
+        "a token is needed: send `Authorization: Bearer TOKEN`, or use http://x:TOKEN@host as the address";
     let mut answer = Refusal::Status(StatusCode::UNAUTHORIZED, detail.to_owned()).into_response();
     let challenge = HeaderValue::from_static("Bearer, Basic realm=\"lightning\"");
     answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
@@ -154,7 +162,9 @@ fn unauthorized() -> Response {
 
 /// The caller's own id of the request if it is one, else a fresh one.
 fn request_id(headers: &HeaderMap) -> String {
-    let given = headers.get(wire::REQUEST_ID_HEADER).and_then(|value| value.to_str().ok());
+    let given = headers
+        .get(wire::REQUEST_ID_HEADER)
+        .and_then(|value| value.to_str().ok());
     match given {
         Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()) => {
             id.to_owned()

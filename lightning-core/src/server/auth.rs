@@ -20,7 +20,9 @@ impl TokenDigest {
     /// Whether the caller shows the token: as a bearer token, or as the password of basic authentication, which is what
     /// the Python client sends for `http://name:TOKEN@host`.
     pub(super) fn is_shown_in(&self, headers: &HeaderMap) -> bool {
-        let shown = headers.get(header::AUTHORIZATION).and_then(|value| shown_token(value.as_bytes()));
+        let shown = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| shown_token(value.as_bytes()));
         shown.is_some_and(|token| bool::from(Sha256::digest(token).as_slice().ct_eq(&self.0)))
     }
 }
@@ -53,7 +55,14 @@ mod tests {
         };
         let basic = |pair: &str| format!("Basic {}", BASE64_STANDARD.encode(pair));
         assert!(opens("Bearer se:cret") && opens("bearer  se:cret") && opens(&basic("x:se:cret")));
-        for wrong in ["Bearer se:cre", "Bearer", "se:cret", "Bearer ", "Basic se:cret", "Digest se:cret"] {
+        for wrong in [
+            "Bearer se:cre",
+            "Bearer",
+            "se:cret",
+            "Bearer ",
+            "Basic se:cret",
+            "Digest se:cret",
+        ] {
             assert!(!opens(wrong), "{wrong}");
         }
         assert!(!opens(&basic("se:cret")) && !opens(&basic("x:")));

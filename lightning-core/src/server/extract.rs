@@ -91,8 +91,12 @@ pub(super) fn too_large(limit: usize) -> String {
 
 /// A web page can send other content types to any address without being asked, so they are refused.
 fn expect_json(headers: &HeaderMap) -> Result<(), Refusal> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = content_type
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
     let essence = essence.trim().to_ascii_lowercase();
     if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
         return Ok(());
@@ -144,7 +148,11 @@ fn problem<'a>(
             msg: "Field required".to_owned(),
         };
     }
-    let kind = if error.is_data() { "value_error" } else { "json_invalid" };
+    let kind = if error.is_data() {
+        "value_error"
+    } else {
+        "json_invalid"
+    };
     Problem { kind, loc, msg }
 }
 
@@ -175,14 +183,22 @@ fn from_query<T: QueryFields>(query: &str) -> Result<T, Refusal> {
     let mut fields = Map::new();
     for (name, text) in form_urlencoded::parse(query.as_bytes()) {
         if T::LISTS.contains(&&*name) {
-            let list = fields.entry(name.into_owned()).or_insert_with(|| Value::Array(Vec::new()));
+            let list = fields
+                .entry(name.into_owned())
+                .or_insert_with(|| Value::Array(Vec::new()));
             if let Value::Array(list) = list {
                 list.push(text.into_owned().into());
             }
             continue;
         }
-        let number = NUMBERS.contains(&&*name).then(|| text.parse::<i64>().ok()).flatten();
-        let value = number.map_or_else(|| text.into_owned().into(), |number| Value::Number(Number::from(number)));
+        let number = NUMBERS
+            .contains(&&*name)
+            .then(|| text.parse::<i64>().ok())
+            .flatten();
+        let value = number.map_or_else(
+            || text.into_owned().into(),
+            |number| Value::Number(Number::from(number)),
+        );
         fields.insert(name.into_owned(), value);
     }
     serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {

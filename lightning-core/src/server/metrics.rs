@@ -72,9 +72,17 @@ impl Metrics {
         let help = "Time from the head of a request to that of its answer, waiting included";
         registry.register_with_unit("http_request", help, Unit::Seconds, seconds.clone());
         let commands = Family::default();
-        registry.register("commands", "Commands that were given to the store", commands.clone());
+        registry.register(
+            "commands",
+            "Commands that were given to the store",
+            commands.clone(),
+        );
         let created = Family::default();
-        registry.register("rollouts_created", "Rollouts made through this server", created.clone());
+        registry.register(
+            "rollouts_created",
+            "Rollouts made through this server",
+            created.clone(),
+        );
         let rollouts = Family::default();
         registry.register("rollouts", "Rollouts at the store", rollouts.clone());
         let mut total = |name: &'static str, metric: &str, help: &str| {
@@ -127,10 +135,14 @@ impl Metrics {
             Err(StoreError::Unavailable { .. }) => "unavailable",
             Err(StoreError::Internal { .. }) => "internal",
         };
-        self.commands.get_or_create(&CommandLabels { command, outcome }).inc();
+        self.commands
+            .get_or_create(&CommandLabels { command, outcome })
+            .inc();
         match answer {
             Ok(Answer::Enqueued(rollouts)) => rollouts.iter().for_each(|rollout| self.made(rollout.mode)),
-            Ok(Answer::Started(started)) if started.attempt.sequence_id == 1 && command == "start_rollout" => {
+            Ok(Answer::Started(started))
+                if started.attempt.sequence_id == 1 && command == "start_rollout" =>
+            {
                 self.made(started.mode);
             }
             _ => {}
@@ -151,7 +163,9 @@ impl Metrics {
                 ..RolloutQuery::default()
             };
             let total = store.query_rollouts(query).await?.total;
-            let gauge = self.rollouts.get_or_create(&StatusLabels { status: status.as_str() });
+            let gauge = self.rollouts.get_or_create(&StatusLabels {
+                status: status.as_str(),
+            });
             gauge.set(i64::try_from(total).unwrap_or(i64::MAX));
         }
         let statistics = serde_json::to_value(store.statistics().await?);

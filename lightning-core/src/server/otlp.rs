@@ -35,7 +35,9 @@ struct Reply<'a> {
 pub(super) async fn traces(State(app): State<Shared>, Key(key): Key, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let content_type = parts.headers.get(header::CONTENT_TYPE);
-    let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = content_type
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let encoding = Encoding::from_content_type(content_type);
     let reply = Reply {
         encoding: encoding.unwrap_or(Encoding::Protobuf),
@@ -50,7 +52,11 @@ pub(super) async fn traces(State(app): State<Shared>, Key(key): Key, request: Re
     let body = match read(&app, &parts.headers, body).await {
         Ok(body) => body,
         Err((status, message)) => {
-            let code = if status == StatusCode::PAYLOAD_TOO_LARGE { RESOURCE_EXHAUSTED } else { INVALID_ARGUMENT };
+            let code = if status == StatusCode::PAYLOAD_TOO_LARGE {
+                RESOURCE_EXHAUSTED
+            } else {
+                INVALID_ARGUMENT
+            };
             return reply.refusal(status, code, &message);
         }
     };
@@ -80,14 +86,19 @@ async fn read(app: &Shared, headers: &HeaderMap, body: Body) -> Result<Bytes, (S
     };
     let bad = |message: String| (StatusCode::BAD_REQUEST, message);
     let content_encoding = headers.get(header::CONTENT_ENCODING);
-    match content_encoding.map(|value| value.as_bytes().to_ascii_lowercase()).as_deref() {
+    match content_encoding
+        .map(|value| value.as_bytes().to_ascii_lowercase())
+        .as_deref()
+    {
         None | Some(b"" | b"identity") => Ok(body),
         Some(b"gzip") if body.is_empty() => Ok(body),
         Some(b"gzip") => {
             let mut inflated = Vec::new();
             // One byte more than allowed tells a body that is too large from one that just fits.
             let allowed = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-            let read = MultiGzDecoder::new(&*body).take(allowed).read_to_end(&mut inflated);
+            let read = MultiGzDecoder::new(&*body)
+                .take(allowed)
+                .read_to_end(&mut inflated);
             match read {
                 Err(error) => Err(bad(format!("the body is no gzip: {error}"))),
                 Ok(size) if size > limit => Err((StatusCode::PAYLOAD_TOO_LARGE, extract::too_large(limit))),
@@ -96,7 +107,9 @@ async fn read(app: &Shared, headers: &HeaderMap, body: Body) -> Result<Bytes, (S
         }
         Some(other) => {
             let other = String::from_utf8_lossy(other);
-            Err(bad(format!("the content encoding {other:?} is not taken; send gzip or none")))
+            Err(bad(format!(
+                "the content encoding {other:?} is not taken; send gzip or none"
+            )))
         }
     }
 }
@@ -113,7 +126,9 @@ async fn store(app: &Shared, arrived: Arrived, key: Option<RequestKey>) -> Resul
         .collect();
     if !targets.is_empty() {
         // Ids drawn twice for a repeated request would make it another command, so they have a key of their own.
-        let ids_key = key.as_ref().map(|key| RequestKey::from(format!("{}/sequence-ids", key.as_str())));
+        let ids_key = key
+            .as_ref()
+            .map(|key| RequestKey::from(format!("{}/sequence-ids", key.as_str())));
         let answer = app.execute(Command::NextSequenceIds { targets }, ids_key).await?;
         let Answer::SequenceIds(ids) = answer else {
             return Err(unexpected("NextSequenceIds"));
@@ -184,7 +199,10 @@ impl Reply<'_> {
     }
 
     fn takes_gzip(&self) -> bool {
-        let accepted = self.headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+        let accepted = self
+            .headers
+            .get(header::ACCEPT_ENCODING)
+            .and_then(|value| value.to_str().ok());
         accepted.unwrap_or_default().split(',').any(|entry| {
             let mut parts = entry.split(';').map(str::trim);
             let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));

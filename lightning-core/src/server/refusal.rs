@@ -55,9 +55,11 @@ impl From<Problem> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         match self {
-            Self::Malformed(problem) => {
-                (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"detail": [problem]}))).into_response()
-            }
+            Self::Malformed(problem) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                Json(json!({"detail": [problem]})),
+            )
+                .into_response(),
             Self::Null(field) => {
                 let detail = format!("{field} is invalid; it cannot be a null value.");
                 (StatusCode::BAD_REQUEST, Json(json!({"detail": detail}))).into_response()

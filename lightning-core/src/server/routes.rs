@@ -44,24 +44,39 @@ pub(super) fn router(app: Shared, options: &ServerOptions) -> Router {
         .route("/queues/rollouts/enqueue", post(enqueue))
         .route("/queues/rollouts/dequeue", post(dequeue))
         .route("/rollouts", get(query_rollouts).post(start_rollout))
-        .route("/rollouts/search", post(search_rollouts).get(get_rollout_called_search))
+        .route(
+            "/rollouts/search",
+            post(search_rollouts).get(get_rollout_called_search),
+        )
         .route("/rollouts/{rollout_id}", get(get_rollout).post(update_rollout))
-        .route("/rollouts/{rollout_id}/attempts", get(query_attempts).post(start_attempt))
+        .route(
+            "/rollouts/{rollout_id}/attempts",
+            get(query_attempts).post(start_attempt),
+        )
         .route("/rollouts/{rollout_id}/attempts/search", post(search_attempts))
         .route(
             "/rollouts/{rollout_id}/attempts/latest",
             get(get_latest_attempt).post(update_latest_attempt),
         )
-        .route("/rollouts/{rollout_id}/attempts/{attempt_id}", post(update_attempt))
+        .route(
+            "/rollouts/{rollout_id}/attempts/{attempt_id}",
+            post(update_attempt),
+        )
         .route("/workers", get(query_workers))
-        .route("/workers/search", post(search_workers).get(get_worker_called_search))
+        .route(
+            "/workers/search",
+            post(search_workers).get(get_worker_called_search),
+        )
         .route("/workers/{worker_id}", get(get_worker).post(update_worker))
         .route("/resources", get(query_resources).post(add_resources))
         .route(
             "/resources/latest",
             get(get_latest_resources).post(update_resources_called_latest),
         )
-        .route("/resources/{resources_id}", get(get_resources).post(update_resources))
+        .route(
+            "/resources/{resources_id}",
+            get(get_resources).post(update_resources),
+        )
         .route("/spans", get(query_spans).post(add_span))
         .route("/spans/search", post(search_spans))
         .route("/spans/next", post(next_sequence_id))
@@ -102,8 +117,12 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     Some(if origins.iter().any(|origin| origin == "*") {
         layer.allow_origin(AllowOrigin::any())
     } else {
-        let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
-        layer.allow_origin(AllowOrigin::list(origins)).allow_credentials(true)
+        let origins = origins
+            .iter()
+            .filter_map(|origin| HeaderValue::from_str(origin).ok());
+        layer
+            .allow_origin(AllowOrigin::list(origins))
+            .allow_credentials(true)
     })
 }
 
@@ -159,8 +178,15 @@ async fn statistics(State(app): State<Shared>) -> Result {
 // ---- the queue
 
 async fn enqueue(State(app): State<Shared>, Key(key): Key, Json(body): Json<EnqueueBody>) -> Result {
-    for (index, config) in body.rollouts.iter().enumerate().map(|(index, new)| (index, &new.config)) {
-        check_config(config.as_ref(), || vec!["body".into(), "rollouts".into(), index.into()])?;
+    for (index, config) in body
+        .rollouts
+        .iter()
+        .enumerate()
+        .map(|(index, new)| (index, &new.config))
+    {
+        check_config(config.as_ref(), || {
+            vec!["body".into(), "rollouts".into(), index.into()]
+        })?;
     }
     let EnqueueBody { rollouts } = body;
     created(answer!(app, key, Command::EnqueueRollouts { rollouts } => Enqueued))
@@ -194,13 +220,12 @@ async fn dequeue(
     let Ok(limit @ 1..) = usize::try_from(body.limit) else {
         return ok(json!([]));
     };
-    let wait = body.wait.filter(|wait| *wait > 0.0).map(duration);
-    let claimed = match wait {
+    let claimed = match body.wait {
         None => {
             let worker_id = body.worker_id;
             answer!(app, key, Command::DequeueRollouts { limit, worker_id } => Dequeued)
         }
-        Some(wait) => claim(&app, limit, body.worker_id, wait, key).await?,
+        Some(wait) => claim(&app, limit, body.worker_id, duration(wait), key).await?,
     };
     if !announces(&headers, wire::JSON_RESOURCES) {
         warn_of_json(&app, &claimed).await;
@@ -223,8 +248,16 @@ async fn claim(
     tokio::select! {
         biased;
         claimed = claim => Ok(claimed?),
-        () = app.draining.cancelled() => Ok(Vec::new()),
+        () = app.draining.cancelled() => Err(stopping()),
     }
+}
+
+/// What those get who are parked when the server stops: an empty answer would look like the end of their wait.
+fn stopping() -> Refusal {
+    Refusal::Store(StoreError::Unavailable {
+        reason: "the server is shutting down".to_owned(),
+        source: None,
+    })
 }
 
 /// Seconds as a duration; what is longer than one can be is as long as one can be.
@@ -237,7 +270,9 @@ fn duration(seconds: f64) -> Duration {
 }
 
 fn announces(headers: &HeaderMap, feature: &str) -> bool {
-    let announced = headers.get(wire::FEATURES_HEADER).and_then(|value| value.to_str().ok());
+    let announced = headers
+        .get(wire::FEATURES_HEADER)
+        .and_then(|value| value.to_str().ok());
     announced.is_some_and(|announced| wire::names_feature(announced, feature))
 }
 
@@ -248,7 +283,10 @@ async fn warn_of_json(app: &Shared, claimed: &[AttemptedRollout]) {
             continue;
         };
         if let Ok(Some(update)) = app.store.get_resources_by_id(resources_id, None).await
-            && update.resources.iter().any(|(_, resource)| matches!(resource, Resource::Json(_)))
+            && update
+                .resources
+                .iter()
+                .any(|(_, resource)| matches!(resource, Resource::Json(_)))
         {
             tracing::warn!(
                 target: "lightning::server",
@@ -517,7 +555,10 @@ async fn next_sequence_ids(
     Key(key): Key,
     Json(body): Json<IdTargetsBody>,
 ) -> Result {
-    let targets = body.targets.into_iter().map(|target| (target.rollout_id, target.attempt_id));
+    let targets = body
+        .targets
+        .into_iter()
+        .map(|target| (target.rollout_id, target.attempt_id));
     let targets = targets.collect();
     let sequence_ids = answer!(app, key, Command::NextSequenceIds { targets } => SequenceIds);
     ok(NextIdsAnswer { sequence_ids })
@@ -526,15 +567,11 @@ async fn next_sequence_ids(
 // ---- waits
 
 async fn wait_for_rollouts(State(app): State<Shared>, Json(body): Json<WaitBody>) -> Result {
-    let wait = app.store.wait_for_rollouts(&body.rollout_ids, body.timeout.map(duration));
-    let ended = tokio::select! {
+    tokio::select! {
         biased;
-        ended = wait => ended?,
-        () = app.draining.cancelled() => {
-            app.store.wait_for_rollouts(&body.rollout_ids, Some(Duration::ZERO)).await?
-        }
-    };
-    ok(ended)
+        ended = app.store.wait_for_rollouts(&body.rollout_ids, body.timeout.map(duration)) => ok(ended?),
+        () = app.draining.cancelled() => Err(stopping()),
+    }
 }
 
 async fn wait_for_attempt_end(State(app): State<Shared>, Json(body): Json<AttemptWaitBody>) -> Result {
@@ -548,6 +585,6 @@ async fn wait_for_attempt_end(State(app): State<Shared>, Json(body): Json<Attemp
         biased;
         end = app.store.wait_for_attempt_end(&body.rollout_id, &body.attempt_id) => ok(EndBody::from(end?)),
         () = patience => ok(Value::Null),
-        () = app.draining.cancelled() => ok(Value::Null),
+        () = app.draining.cancelled() => Err(stopping()),
     }
 }

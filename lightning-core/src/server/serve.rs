@@ -57,7 +57,9 @@ pub struct StoreServer {
 
 impl std::fmt::Debug for StoreServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoreServer").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("StoreServer")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -70,20 +72,51 @@ impl StoreServer {
     /// [`Bind`](ServerError::Bind); [`Open`](ServerError::Open) if the address is not a loopback one and the options
     /// hold no token; [`Origin`](ServerError::Origin).
     pub async fn bind(
-        address: impl ToSocketAddrs + std::fmt::Display,
+        address: impl ToSocketAddrs + std::fmt::Display + Clone,
+        store: Arc<dyn Store>,
+        options: ServerOptions,
+    ) -> Result<Self, ServerError> {
+        let refused = |source| ServerError::Bind {
+            address: address.to_string(),
+            source,
+        };
+        let listener = TcpListener::bind(address.clone()).await.map_err(refused)?;
+        Self::over(listener, store, options)
+    }
+
+    /// Takes a listener that is bound already, such as one that was handed over by another process. Within a Tokio
+    /// runtime only.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`bind`](Self::bind).
+    pub fn on(
+        listener: std::net::TcpListener,
+        store: Arc<dyn Store>,
+        options: ServerOptions,
+    ) -> Result<Self, ServerError> {
+        let listener = listener
+            .set_nonblocking(true)
+            .and_then(|()| TcpListener::from_std(listener));
+        let listener = listener.map_err(|source| ServerError::Bind {
+            address: "the listener that was handed over".to_owned(),
+            source,
+        })?;
+        Self::over(listener, store, options)
+    }
+
+    fn over(
+        listener: TcpListener,
         store: Arc<dyn Store>,
         options: ServerOptions,
     ) -> Result<Self, ServerError> {
         for origin in &options.cors_origins {
             check_origin(origin)?;
         }
-        let named = address.to_string();
-        let refused = |source| ServerError::Bind {
-            address: named.clone(),
+        let address = listener.local_addr().map_err(|source| ServerError::Bind {
+            address: "the listener".to_owned(),
             source,
-        };
-        let listener = TcpListener::bind(address).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
+        })?;
         if options.token.is_none() && !address.ip().is_loopback() {
             return Err(ServerError::Open { address });
         }
@@ -112,8 +145,8 @@ impl StoreServer {
         format!("http://{address}")
     }
 
-    /// Serves until `stop` is cancelled. Then nothing more is accepted, those who are parked get their answers as of
-    /// now, and requests under way are finished, for as long as the options allow.
+    /// Serves until `stop` is cancelled. Then nothing more is accepted, those who are parked are told that the
+    /// server is shutting down, and requests under way are finished, for as long as the options allow.
     ///
     /// When the future is dropped, all connections are closed at once.
     pub async fn serve(self, stop: CancellationToken) {
@@ -121,7 +154,8 @@ impl StoreServer {
         let app = App::new(self.store, &self.options, draining.clone());
         let router = routes::router(app, &self.options);
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(self.options.header_timeout);
+        http.timer(TokioTimer::new())
+            .header_read_timeout(self.options.header_timeout);
         let graceful = GracefulShutdown::new();
         let slots = Arc::new(Semaphore::new(self.options.max_connections));
         let mut connections = JoinSet::new();
@@ -150,7 +184,10 @@ impl StoreServer {
         }
         drop(self.listener);
         tracing::info!(target: "lightning::server", connections = connections.len(), "draining");
-        if timeout(self.options.drain_timeout, graceful.shutdown()).await.is_err() {
+        if timeout(self.options.drain_timeout, graceful.shutdown())
+            .await
+            .is_err()
+        {
             let connections = connections.len();
             tracing::warn!(target: "lightning::server", connections, "gave up on requests that did not end");
         }
@@ -176,7 +213,9 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 fn check_origin(origin: &str) -> Result<(), ServerError> {
-    let host = origin.split_once("://").map(|(scheme, host)| (!scheme.is_empty()).then_some(host));
+    let host = origin
+        .split_once("://")
+        .map(|(scheme, host)| (!scheme.is_empty()).then_some(host));
     let is_host = |host: &str| !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
     if origin == "*" || host.flatten().is_some_and(is_host) {
         return Ok(());

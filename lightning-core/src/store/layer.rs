@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Answer, Capabilities, EndOfAttempt, Request, RequestKey, Statistics, Store, StoreError, StoreFuture};
+use super::{
+    Answer, Capabilities, EndOfAttempt, Request, RequestKey, Statistics, Store, StoreError, StoreFuture,
+};
 use crate::types::{
     Attempt, AttemptId, AttemptQuery, AttemptedRollout, Page, ResourcesId, ResourcesQuery, ResourcesUpdate,
     Rollout, RolloutId, RolloutQuery, RolloutSnapshot, Span, SpanQuery, Worker, WorkerId, WorkerQuery,

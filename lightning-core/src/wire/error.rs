@@ -158,10 +158,7 @@ impl WireError {
                 None => StoreError::invalid("request", format!("`{field}`: {problem}")),
             },
             Self::KeyReused { key } => StoreError::KeyReused { key },
-            Self::Unavailable { reason } => StoreError::Unavailable {
-                reason,
-                source: None,
-            },
+            Self::Unavailable { reason } => StoreError::Unavailable { reason, source: None },
             Self::Internal => StoreError::Internal {
                 reason: match error_id {
                     Some(id) => format!("the server failed; its log tells more of error {id}"),

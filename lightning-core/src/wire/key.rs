@@ -9,7 +9,8 @@ const ENCODED: &str = "utf-8''";
 /// The key as a header's value: as it is, if it can stand there.
 #[cfg(feature = "client")]
 pub(crate) fn encode_key(key: &str) -> String {
-    let plain = !key.is_empty() && !key.starts_with(ENCODED) && key.bytes().all(|byte| byte.is_ascii_graphic());
+    let plain =
+        !key.is_empty() && !key.starts_with(ENCODED) && key.bytes().all(|byte| byte.is_ascii_graphic());
     if plain {
         return key.to_owned();
     }
@@ -44,7 +45,18 @@ mod tests {
 
     #[test]
     fn any_text_comes_through_and_plain_text_as_it_is() {
-        for key in ["a", "", " ", "a b", "100%25", "%41", "utf-8''x", "ключ\u{1f511}", "\n", "a\"b"] {
+        for key in [
+            "a",
+            "",
+            " ",
+            "a b",
+            "100%25",
+            "%41",
+            "utf-8''x",
+            "ключ\u{1f511}",
+            "\n",
+            "a\"b",
+        ] {
             let encoded = encode_key(key);
             assert!(!encoded.is_empty() && encoded.bytes().all(|byte| byte.is_ascii_graphic()));
             assert_eq!(decode_key(encoded.as_bytes()).as_deref(), Some(key));

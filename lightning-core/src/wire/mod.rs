@@ -18,9 +18,9 @@ pub(crate) use body::{
     NextIdBody, NextIdsAnswer, OutcomeBody, OutcomesAnswer, RolloutUpdateBody, SpansBody, StartAttemptBody,
     StartBody, VersionQuery, WaitBody, WorkerUpdateBody,
 };
-pub(crate) use error::{ErrorBody, WireError};
 #[cfg(feature = "server")]
 pub(crate) use error::status_of;
+pub(crate) use error::{ErrorBody, WireError};
 #[cfg(feature = "server")]
 pub(crate) use key::decode_key;
 #[cfg(feature = "client")]

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse},
+    collector::trace::v1::{
+        ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+    },
     common::v1::{AnyValue, KeyValue, any_value},
     resource::v1::Resource,
     trace::v1::{self as proto, span, status::StatusCode},
@@ -103,7 +105,9 @@ pub(crate) fn decode(body: &[u8], encoding: Encoding) -> Result<Arrived, String>
             Ok(resource) => Arc::new(resource),
             Err(problem) => {
                 for _ in batch.scope_spans.iter().flat_map(|scope| &scope.spans) {
-                    arrived.rejected.add(|| format!("the attributes of the resource: {problem}"));
+                    arrived
+                        .rejected
+                        .add(|| format!("the attributes of the resource: {problem}"));
                 }
                 continue;
             }
@@ -231,7 +235,9 @@ fn hex_id(bytes: &[u8], length: usize) -> Option<String> {
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+    digits
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
 }
 
 /// Nanoseconds as seconds; zero means that nobody said.
@@ -280,7 +286,9 @@ fn attributes_from(entries: Vec<KeyValue>) -> Result<JsonObject, NestedTooDeep> 
             Value::Array(items) if items.is_empty() => {
                 attributes.insert(entry.key, Value::Array(items));
             }
-            nested @ (Value::Array(_) | Value::Object(_)) => flatten_into(&mut attributes, entry.key, nested)?,
+            nested @ (Value::Array(_) | Value::Object(_)) => {
+                flatten_into(&mut attributes, entry.key, nested)?
+            }
             scalar => {
                 attributes.insert(entry.key, scalar);
             }
@@ -309,7 +317,11 @@ fn value_from(value: Option<AnyValue>) -> Value {
         }
         Some(Kind::KvlistValue(list)) => {
             let entries = list.values.into_iter();
-            Value::Object(entries.map(|entry| (entry.key, value_from(entry.value))).collect())
+            Value::Object(
+                entries
+                    .map(|entry| (entry.key, value_from(entry.value)))
+                    .collect(),
+            )
         }
         Some(Kind::BytesValue(bytes)) => Value::String(hex(&bytes)),
     }

@@ -4,8 +4,8 @@ use std::{collections::VecDeque, sync::Mutex, time::Duration};
 
 use lightning_core::{
     store::{
-        Answer, Capabilities, Command, EndOfAttempt, MemoryStore, Request, RequestKey, SpanOutcome, Statistics,
-        Store, StoreError, StoreFuture,
+        Answer, Capabilities, Command, EndOfAttempt, MemoryStore, Request, RequestKey, SpanOutcome,
+        Statistics, Store, StoreError, StoreFuture,
     },
     types::{
         Attempt, AttemptId, AttemptQuery, AttemptedRollout, Page, ResourcesId, ResourcesQuery,

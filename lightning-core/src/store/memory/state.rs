@@ -11,8 +11,7 @@ use super::{keys::AnsweredKeys, queue::Queue, resources::ResourceTable, watch::W
 use crate::{
     ids::IdSource,
     store::{
-        Answer, AttemptRef, Command, EndOfAttempt, NotFound, Request, RequestKey, SpanOutcome,
-        StoreError,
+        Answer, AttemptRef, Command, EndOfAttempt, NotFound, Request, RequestKey, SpanOutcome, StoreError,
         lifecycle::{self, Effects, Standing},
     },
     types::{
