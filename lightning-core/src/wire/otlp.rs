@@ -195,24 +195,26 @@ fn span_from(span: proto::Span, resource: &Arc<SpanResource>) -> Result<ArrivedS
     let span_id = hex_id(&span.span_id, 8).ok_or("its span id is not 8 bytes, or zero")?;
     let events = span.events.into_iter().map(event_from);
     let links = span.links.into_iter().map(link_from);
-    let mut stored = Span::new(
-        RolloutId::from(rollout_id),
-        attempt_id,
-        sequence_id.unwrap_or(0),
-        trace_id,
-        span_id,
-        span.name,
-    );
-    stored.parent_id = hex_id(&span.parent_span_id, 8);
-    stored.status = status_from(span.status.unwrap_or_default());
-    stored.events = events.collect::<Result<_, _>>()?;
-    stored.links = links.collect::<Result<_, _>>()?;
-    stored.start_time = time_from(span.start_time_unix_nano);
-    stored.end_time = time_from(span.end_time_unix_nano);
-    stored.attributes = attributes;
-    stored.resource = resource.clone();
+    let span = Span {
+        parent_id: hex_id(&span.parent_span_id, 8),
+        status: status_from(span.status.unwrap_or_default()),
+        events: events.collect::<Result<_, _>>()?,
+        links: links.collect::<Result<_, _>>()?,
+        start_time: time_from(span.start_time_unix_nano),
+        end_time: time_from(span.end_time_unix_nano),
+        attributes,
+        resource: resource.clone(),
+        ..Span::new(
+            RolloutId::from(rollout_id),
+            attempt_id,
+            sequence_id.unwrap_or(0),
+            trace_id,
+            span_id,
+            span.name,
+        )
+    };
     Ok(ArrivedSpan {
-        span: stored,
+        span,
         needs_sequence_id: sequence_id.is_none(),
     })
 }
