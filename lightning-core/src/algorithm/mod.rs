@@ -2,18 +2,25 @@
 //!
 //! `#[algo]` makes one of a function; [`Algorithm`] is the trait to implement by hand. Both meet runners only through
 //! the store, so nothing here knows of runners.
+//!
+//! Two algorithms come with the crate: [`baseline`] runs the datasets through and tunes nothing, to see whether the
+//! plumbing holds; [`select_prompt`] keeps the best prompt of a list.
 
+mod baseline;
 mod context;
 mod functional;
 mod output;
+mod select_prompt;
 
 use std::{any::type_name, borrow::Cow, future::Future, pin::Pin, sync::Arc};
 
+pub use baseline::{Baseline, BaselineReport, SpanVerbosity, SplitCounts, baseline};
 pub use context::{AlgorithmContext, MissingDependency, TrainerInfo};
 pub use functional::{Accepts, AnyTask, FunctionalAlgorithm, Only, Tasks};
 #[doc(hidden)]
 pub use functional::{finish, finish_blocking, is_output};
 pub use output::AlgoOutput;
+pub use select_prompt::{PromptScore, SelectPrompt, SelectedPrompt, select_prompt};
 
 pub use crate::inject::Requirement;
 use crate::{functional::ParamError, inject::InjectErrors, types::JsonObject};

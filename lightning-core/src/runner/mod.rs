@@ -1,7 +1,7 @@
 //! Runners: they claim rollouts from the store, execute the agent, and report.
 //!
-//! A runner meets algorithms only in the store. [`Runner::iter`] works until it is told to stop; [`Runner::step`]
-//! executes one task, for tests and for dry runs.
+//! A runner meets algorithms only in the store. [`Runner::iter`] works until it is told to stop; [`Runner::step`] executes
+//! one task and [`Runner::step_queued`] one rollout that waits, for tests and for dry runs.
 
 mod attempt;
 mod error;
@@ -212,9 +212,27 @@ impl<T: Task> Runner<T> {
             .store
             .start_rollout(new, Some(self.worker_id.clone()))
             .await?;
-        let rollout_id = started.rollout_id.clone();
+        self.finish_step(started).await
+    }
+
+    /// Claims the rollout that has waited longest and executes it; `None` if none waits. It never waits for one.
+    ///
+    /// So a test can be the fleet: it lets an algorithm enqueue, and executes rollout after rollout.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`step`](Self::step).
+    pub async fn step_queued(&self) -> Result<Option<Step>, RunnerError> {
+        match self.store.dequeue_rollout(Some(self.worker_id.clone())).await? {
+            Some(claimed) => self.finish_step(claimed).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn finish_step(&self, claimed: AttemptedRollout) -> Result<Step, RunnerError> {
+        let rollout_id = claimed.rollout_id.clone();
         let _beating = self.heart.start(Arc::clone(&self.store), self.worker_id.clone());
-        let mut end = self.execute(started, &StopSignal::new()).await?;
+        let mut end = self.execute(claimed, &StopSignal::new()).await?;
         end.spans = self.spans_of(&end).await?;
         let rollout = self.store.get_rollout_by_id(&rollout_id).await?;
         Ok(Step {

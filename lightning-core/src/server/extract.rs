@@ -133,7 +133,8 @@ fn problem<'a>(
     error: &serde_json::Error,
 ) -> Problem {
     let mut loc = vec![Value::from(place)];
-    loc.extend(path.into_iter().filter_map(|segment| match segment {
+    // Where a value is nested too deeply, the way to the spot is no help.
+    loc.extend(path.into_iter().take(16).filter_map(|segment| match segment {
         Segment::Seq { index } => Some((*index).into()),
         Segment::Map { key } => Some(key.clone().into()),
         Segment::Enum { variant } => Some(variant.clone().into()),
@@ -181,6 +182,17 @@ const NUMBERS: &[&str] = &["limit", "offset", "version"];
 
 fn from_query<T: QueryFields>(query: &str) -> Result<T, Refusal> {
     let mut fields = Map::new();
+    for pair in query.split('&') {
+        if percent_encoding::percent_decode_str(pair).decode_utf8().is_err() {
+            let name = pair.split('=').next().unwrap_or_default();
+            return Err(Problem {
+                kind: "value_error",
+                loc: vec!["query".into(), name.into()],
+                msg: "it is not in UTF-8".to_owned(),
+            }
+            .into());
+        }
+    }
     for (name, text) in form_urlencoded::parse(query.as_bytes()) {
         if T::LISTS.contains(&&*name) {
             let list = fields

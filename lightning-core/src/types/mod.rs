@@ -8,6 +8,7 @@ mod attributes;
 mod dataset;
 mod id;
 mod link;
+mod model_call;
 mod named_resources;
 mod patch;
 mod query;
@@ -27,6 +28,7 @@ pub use dataset::{Dataset, IntoDataset, Task};
 pub use dataset::{TaskType, task_type};
 pub use id::{AttemptId, ResourcesId, RolloutId, WorkerId};
 pub use link::{Link, links_of, query_linked_spans, tags_of};
+pub use model_call::{ModelCall, model_calls};
 pub use named_resources::{NamedResources, ResourceError};
 pub use patch::Update;
 pub use query::{
@@ -47,6 +49,8 @@ pub use secret::Secret;
 pub use span::{Span, SpanContext, SpanEvent, SpanLink, SpanResource, SpanStatus, SpanStatusCode};
 pub use time::Timestamp;
 pub use worker::{Worker, WorkerStatus};
+
+pub(crate) use resources::without_password;
 
 /// A JSON object: attributes of a span, metadata of a rollout, statistics of a heartbeat.
 pub type JsonObject = serde_json::Map<String, serde_json::Value>;
