@@ -228,8 +228,10 @@ impl Logging {
             format: self.format,
             screen: self.screen.unwrap_or_else(Screen::stderr),
         };
-        let recording = self.recording.map(tracer::layer_with);
-        Layer::and_then(recording, logs.with_filter(self.levels))
+        // `Layer::and_then` would be shorter, but on a bare registry it takes the levels of one of the two for those of both.
+        let mut layers = vec![logs.with_filter(self.levels).boxed()];
+        layers.extend(self.recording.map(|options| tracer::layer_with(options).boxed()));
+        layers
     }
 
     /// Makes it the program's subscriber.
