@@ -1,8 +1,13 @@
 //! Logs and progress of a whole process.
 
-use std::process::{Command, Output, Stdio};
+use std::{
+    io::Write as _,
+    process::{Command, Output, Stdio},
+};
 
 use serde_json::Value;
+
+use crate::tty::Tty;
 
 fn watched(scenario: &str, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_watched"));
@@ -144,5 +149,72 @@ fn a_process_whose_standard_error_is_closed_goes_on() {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{scenario}: {output:?}");
         assert!(!output.stdout.is_empty(), "{scenario}");
+    }
+}
+
+/// What a terminal shows at the end of the program. `None`, and a word about it, where the program `script`, which makes
+/// terminals, is not that of util-linux.
+fn on_a_terminal(scenario: &str, variables: &[(&str, &str)]) -> Option<(Vec<String>, String)> {
+    let script = Command::new("script").arg("--version").output();
+    if !script.is_ok_and(|script| String::from_utf8_lossy(&script.stdout).contains("util-linux")) {
+        let required = std::env::var("LIGHTNING_TEST_REQUIRE").unwrap_or_default();
+        assert!(
+            !required.split(',').any(|name| name == "script"),
+            "`script` of util-linux is required"
+        );
+        println!("not run: it needs `script` of util-linux");
+        return None;
+    }
+    let program = watched(scenario, variables);
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command"]);
+    script.arg(format!("{} {scenario}", program.get_program().display()));
+    script.arg("/dev/null").stdin(Stdio::null());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => script.env(name, value),
+            None => script.env_remove(name),
+        };
+    }
+    let output = script.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let mut tty = Tty::new(80);
+    tty.write_all(&output.stdout).unwrap();
+    Some((tty.shows(), words(&output).0))
+}
+
+#[test]
+fn on_a_terminal_bars_come_and_go_and_leave_the_logs_whole() {
+    let Some((shown, written)) = on_a_terminal("bars", &[("TERM", "xterm")]) else {
+        return;
+    };
+    assert!(written.contains("━╸─"), "there were bars: {written:?}");
+    assert!(
+        written.contains("\u{1b}[33m WARN"),
+        "there were colours: {written:?}"
+    );
+    assert_eq!(shown.len(), 9, "{shown:#?}");
+    let is_log = |line: &String| line.contains("Z  WARN lightning::runner: the attempt failed step=");
+    assert!(shown[..5].iter().all(is_log), "{shown:#?}");
+    assert!(
+        shown[5].starts_with("evaluating candidates of the second generation: 50/50 in "),
+        "{shown:#?}"
+    );
+    assert!(shown[6].starts_with("answers: 150 in "), "{shown:#?}");
+    assert_eq!(shown[7..], ["the end", "done"]);
+}
+
+#[test]
+fn colours_can_be_switched_off_and_a_dumb_terminal_has_no_bars() {
+    let variables = [("TERM", "xterm"), ("NO_COLOR", "1")];
+    if let Some((_, written)) = on_a_terminal("bars", &variables) {
+        assert!(
+            written.contains("━╸─") && !written.contains("\u{1b}[33m"),
+            "{written:?}"
+        );
+    }
+    if let Some((shown, written)) = on_a_terminal("bars", &[("TERM", "dumb")]) {
+        assert!(!written.contains('\u{1b}'), "{written:?}");
+        assert_eq!(shown[0], "evaluating candidates of the second generation: 0/50");
     }
 }
