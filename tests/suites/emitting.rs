@@ -1,5 +1,8 @@
 //! What the emitters record, compared with what the emitters of `agentlightning==0.3.0` record, and how they refuse.
 
+#[path = "emitting/model_calls.rs"]
+mod model_calls;
+
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use lightning_core::{

@@ -11,6 +11,7 @@
 //! | [`emit_object`] | `agentlightning.object` | any value that serializes |
 //! | [`emit_exception`] | `agentlightning.exception` | an [`Exception`] |
 //! | [`operation()`] | `agentlightning.operation` | what happens until it ends; inputs and output |
+//! | [`model_call`] | `openai.chat.completion` | a call of a chat model: prompt, answer, token ids, usage |
 //!
 //! Outside of a recording they all answer [`EmitError::OutsideRollout`]. This module knows nothing of stores, runners or
 //! agents.
@@ -34,10 +35,12 @@
 //! ```
 
 mod attributes;
+mod chat;
 mod emit;
 mod error;
 mod exception;
 mod json;
+mod model_call;
 mod operation;
 
 pub use attributes::Attributes;
@@ -47,6 +50,7 @@ pub use emit::{
 };
 pub use error::EmitError;
 pub use exception::Exception;
+pub use model_call::{ModelCall, model_call};
 pub use operation::{Operation, operation};
 
 #[doc(inline)]

@@ -2,6 +2,8 @@
 
 pub mod conformance;
 mod faulty_store;
+#[cfg(feature = "testing")]
+pub mod llm;
 mod manual_clock;
 mod sequential_ids;
 

@@ -28,7 +28,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
             "utoipa",
             "utoipa_axum",
         ],
-        &["server", "client", "llm_proxy"],
+        &["server", "client", "llm_proxy", "testing::llm"],
     ),
     (&["opentelemetry_proto", "prost"], &["wire", "server"]),
     (&["rusqlite", "libsqlite3_sys"], &["store::sqlite"]),
@@ -413,6 +413,7 @@ mod tests {
                 "fn f() -> axum::Router { x }",
                 "`server`, `client`, `llm_proxy`",
             ),
+            ("testing", "use axum::Router;", "`testing::llm`"),
             ("store::postgres", "use rusqlite as sql;", "`store::sqlite`"),
             ("store", "use tokio_postgres;", "`store::postgres`"),
         ] {
@@ -427,6 +428,7 @@ mod tests {
     fn a_crate_at_home_passes() {
         for (module, text) in [
             ("client::retry", "use reqwest::Client;"),
+            ("testing::llm::serve", "use axum::Router;"),
             ("store::sqlite::rows", "use rusqlite::Row;"),
             ("runner", "use tokio::task; use crate::types::Span;"),
         ] {

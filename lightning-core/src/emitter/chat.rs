@@ -1,0 +1,157 @@
+//! A chat request and its answer, in OpenAI's shape, as the attributes that `agentlightning==0.3.0` reads.
+//!
+//! What is missing or has another shape is left out: the span of a call tells what there was.
+
+use serde_json::Value;
+
+use crate::{semconv, types::JsonObject};
+
+/// Where a request has a parameter, and the attribute for it.
+const PARAMETERS: [(&str, &str); 7] = [
+    ("model", semconv::GEN_AI_REQUEST_MODEL),
+    ("max_tokens", "gen_ai.request.max_tokens"),
+    ("temperature", "gen_ai.request.temperature"),
+    ("top_p", "gen_ai.request.top_p"),
+    ("frequency_penalty", "gen_ai.request.frequency_penalty"),
+    ("presence_penalty", "gen_ai.request.presence_penalty"),
+    ("user", "gen_ai.user"),
+];
+
+/// Where an answer has a figure, and the attribute for it.
+const ANSWER: [(&str, &str); 8] = [
+    ("/id", semconv::GEN_AI_RESPONSE_ID),
+    ("/model", semconv::GEN_AI_RESPONSE_MODEL),
+    ("/system_fingerprint", "gen_ai.openai.system_fingerprint"),
+    ("/usage/prompt_tokens", semconv::GEN_AI_PROMPT_TOKENS),
+    ("/usage/completion_tokens", semconv::GEN_AI_COMPLETION_TOKENS),
+    ("/usage/total_tokens", "gen_ai.usage.total_tokens"),
+    (
+        "/usage/completion_tokens_details/reasoning_tokens",
+        "gen_ai.usage.reasoning_tokens",
+    ),
+    ("/choices/0/logprobs/content", "logprobs.content"),
+];
+
+/// Where servers put the token ids of the first answer. vLLM's place is the first one, LiteLLM's the last.
+const RESPONSE_TOKEN_IDS: [&str; 3] = [
+    "/choices/0/token_ids",
+    "/response_token_ids/0",
+    "/choices/0/provider_specific_fields/token_ids",
+];
+const PROMPT_TOKEN_IDS: [&str; 2] = ["/prompt_token_ids", "/provider_specific_fields/prompt_token_ids"];
+
+/// What is known before the call.
+pub(super) fn of_request(request: &Value) -> JsonObject {
+    let mut attributes = JsonObject::new();
+    put(&mut attributes, "gen_ai.request.type", &"chat".into());
+    put(&mut attributes, "gen_ai.system", &"OpenAI".into());
+    let streams = request["stream"].as_bool().unwrap_or(false);
+    put(&mut attributes, "gen_ai.request.streaming", &streams.into());
+    for (field, key) in PARAMETERS {
+        put(&mut attributes, key, &request[field]);
+    }
+    for (index, message) in list(&request["messages"]).iter().enumerate() {
+        let prefix = format!("gen_ai.prompt.{index}");
+        for field in ["role", "content", "tool_call_id"] {
+            put(&mut attributes, &format!("{prefix}.{field}"), &message[field]);
+        }
+        for (place, call) in list(&message["tool_calls"]).iter().enumerate() {
+            let prefix = format!("{prefix}.tool_calls.{place}");
+            put(&mut attributes, &format!("{prefix}.id"), &call["id"]);
+            for field in ["name", "arguments"] {
+                put(
+                    &mut attributes,
+                    &format!("{prefix}.{field}"),
+                    &call["function"][field],
+                );
+            }
+        }
+    }
+    for (index, tool) in list(&request["tools"]).iter().enumerate() {
+        for field in ["name", "description", "parameters"] {
+            let key = format!("gen_ai.request.functions.{index}.{field}");
+            put(&mut attributes, &key, &tool["function"][field]);
+        }
+    }
+    attributes
+}
+
+/// What is known after the call.
+pub(super) fn of_answer(answer: &Value) -> JsonObject {
+    let mut attributes = JsonObject::new();
+    for (place, key) in ANSWER {
+        put(
+            &mut attributes,
+            key,
+            answer.pointer(place).unwrap_or(&Value::Null),
+        );
+    }
+    for (key, places) in [
+        ("prompt_token_ids", &PROMPT_TOKEN_IDS[..]),
+        ("response_token_ids", &RESPONSE_TOKEN_IDS),
+    ] {
+        let ids = places
+            .iter()
+            .filter_map(|place| answer.pointer(place)?.as_array());
+        if let Some(ids) = ids.into_iter().find(|ids| ids.iter().all(Value::is_u64)) {
+            attributes.insert(key.to_owned(), ids.clone().into());
+        }
+    }
+    for (place, choice) in list(&answer["choices"]).iter().enumerate() {
+        let index = choice["index"].as_u64().unwrap_or(place as u64);
+        let prefix = format!("gen_ai.completion.{index}");
+        put(
+            &mut attributes,
+            &format!("{prefix}.finish_reason"),
+            &choice["finish_reason"],
+        );
+        for field in ["role", "content", "refusal"] {
+            put(
+                &mut attributes,
+                &format!("{prefix}.{field}"),
+                &choice["message"][field],
+            );
+        }
+    }
+    attributes
+}
+
+/// The tools that an answer asks for: the name of a span for each, and its attributes.
+pub(super) fn tool_spans(answer: &Value) -> Vec<(String, JsonObject)> {
+    let calls = list(&answer["choices"])
+        .iter()
+        .flat_map(|choice| list(&choice["message"]["tool_calls"]));
+    let span = |call: &Value| {
+        let name = call["function"]["name"].as_str().unwrap_or_default();
+        let mut attributes = JsonObject::new();
+        put(&mut attributes, "agentops.span.kind", &"tool".into());
+        put(&mut attributes, "tool.name", &name.into());
+        put(&mut attributes, "tool.parameters", &call["function"]["arguments"]);
+        put(&mut attributes, "tool.call.id", &call["id"]);
+        let kind = call["type"].as_str().unwrap_or("function");
+        put(&mut attributes, "tool.call.type", &kind.into());
+        (format!("tool_call.{name}"), attributes)
+    };
+    calls.map(span).collect()
+}
+
+/// What an answer says that is an error instead of an answer.
+pub(super) fn refusal(answer: &Value) -> Option<String> {
+    let error = answer.get("error").filter(|error| !error.is_null())?;
+    let message = error["message"].as_str().or(error.as_str());
+    Some(message.map_or_else(|| error.to_string(), str::to_owned))
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Sets an attribute: scalars as they are, anything nested as JSON text, nothing for null.
+fn put(attributes: &mut JsonObject, key: &str, value: &Value) {
+    let value = match value {
+        Value::Null => return,
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+        Value::Array(_) | Value::Object(_) => value.to_string().into(),
+    };
+    attributes.insert(key.to_owned(), value);
+}
