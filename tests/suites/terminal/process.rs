@@ -5,6 +5,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use lightning_tests::tier;
 use serde_json::Value;
 
 use crate::tty::Tty;
@@ -152,24 +153,10 @@ fn a_process_whose_standard_error_is_closed_goes_on() {
     }
 }
 
-/// What a terminal shows at the end of the program. `None`, and a word about it, where the program `script`, which makes
-/// terminals, is not that of util-linux.
+/// What a terminal shows at the end of the program, and what it was sent.
 fn on_a_terminal(scenario: &str, variables: &[(&str, &str)]) -> Option<(Vec<String>, String)> {
-    let script = Command::new("script").arg("--version").output();
-    if !script.is_ok_and(|script| String::from_utf8_lossy(&script.stdout).contains("util-linux")) {
-        let required = std::env::var("LIGHTNING_TEST_REQUIRE").unwrap_or_default();
-        assert!(
-            !required.split(',').any(|name| name == "script"),
-            "`script` of util-linux is required"
-        );
-        println!("not run: it needs `script` of util-linux");
-        return None;
-    }
     let program = watched(scenario, variables);
-    let mut script = Command::new("script");
-    script.args(["--quiet", "--return", "--command"]);
-    script.arg(format!("{} {scenario}", program.get_program().display()));
-    script.arg("/dev/null").stdin(Stdio::null());
+    let mut script = tier::terminal()?.command(&format!("{} {scenario}", program.get_program().display()));
     for (name, value) in program.get_envs() {
         match value {
             Some(value) => script.env(name, value),
