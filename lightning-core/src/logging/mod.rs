@@ -32,6 +32,7 @@
 
 mod levels;
 mod line;
+mod panics;
 
 use std::{env, ffi::OsString};
 
@@ -234,13 +235,17 @@ impl Logging {
         layers
     }
 
-    /// Makes it the program's subscriber.
+    /// Makes it the program's subscriber. On a terminal, messages of panics appear above the bars from then on.
     ///
     /// # Errors
     ///
     /// [`LoggingError::Initialised`] and [`LoggingError::ForeignSubscriber`].
     pub fn install(self) -> Result<(), LoggingError> {
+        let screen = self.screen.clone().unwrap_or_else(Screen::stderr);
         let installed = tracing::subscriber::set_global_default(Registry::default().with(self.layer()));
+        if installed.is_ok() {
+            panics::report_above_bars(screen);
+        }
         installed.map_err(|_| {
             let is_ours = tracing::dispatcher::get_default(|present| present.is::<LogLayer>());
             if is_ours {
