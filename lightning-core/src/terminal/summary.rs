@@ -1,20 +1,13 @@
 //! What happened.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 use super::text;
-use crate::run::{Metric, ModelUsage, RewardPoint, RolloutCounts, StopReason};
+use crate::run::ModelUsage;
 
 /// The columns of a curve.
-const CURVE: usize = 30;
+const CURVE: usize = 40;
 const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// The name of the metric of which more is better.
-const SCORE: &str = "score";
-/// How many metrics have a line.
-const MAX_METRICS: usize = 8;
 
 /// What a run came to, for those who waited for it. Whoever knows it fills it in.
 ///
@@ -22,9 +15,12 @@ const MAX_METRICS: usize = 8;
 /// use lightning_core::terminal::RunSummary;
 ///
 /// let mut summary = RunSummary::default();
-/// summary.rollouts.succeeded = 300;
+/// summary.succeeded = 300;
 /// summary.seconds = 12.0;
-/// assert!(summary.text(80).contains("rollouts      300 in 12 s, 25.0/s"));
+/// summary.curve = vec![0.25, 0.5, 1.0];
+/// let text = summary.text(80);
+/// assert!(text.contains("rollouts      300 in 12 s (25.0/s)"));
+/// assert!(text.contains("score         ▁▃█ 0.25 to 1, best 1 (round 3 of 3)"));
 /// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -33,16 +29,22 @@ pub struct RunSummary {
     pub run_id: String,
     /// How long it took.
     pub seconds: f64,
+    /// Rollouts that succeeded.
+    pub succeeded: u64,
+    /// Rollouts that failed. They do not count as a reward of 0.
+    pub failed: u64,
+    /// Rollouts that succeeded with a reward.
+    pub rewarded: u64,
+    /// The mean of those rewards.
+    pub mean_reward: Option<f64>,
+    /// Those rewards in the order in which they came, as means over stretches of equal numbers of rollouts.
+    pub rewards: Vec<f64>,
     /// Why the run stopped, if not because the algorithm had come to its end.
-    pub stopped: Option<StopReason>,
-    /// The attempts that were executed.
-    pub rollouts: RolloutCounts,
-    /// Their rewards over the run.
-    pub reward_curve: Vec<RewardPoint>,
-    /// The figures that the algorithm noted, in order.
-    pub metrics: Vec<Metric>,
-    /// The calls of models by role.
-    pub model_usage: BTreeMap<String, ModelUsage>,
+    pub stopped: Option<String>,
+    /// The scores of the algorithm's rounds, in order; greater is better.
+    pub curve: Vec<f64>,
+    /// The calls of models.
+    pub models: Vec<ModelUsage>,
     /// The run folder; `None` if it was temporary.
     pub run_dir: Option<PathBuf>,
 }
@@ -52,23 +54,18 @@ impl RunSummary {
     /// out.
     pub fn text(&self, columns: usize) -> String {
         let title = format!("The end of {}", self.run_id);
-        let stopped = self.stopped.map(|reason| reason.to_string());
         let mut rows = vec![
-            ("stopped", stopped.unwrap_or_default()),
+            ("stopped", self.stopped.clone().unwrap_or_default()),
             ("rollouts", self.rollouts()),
             ("reward", self.reward()),
+            ("score", curve(&self.curve)),
         ];
-        let metrics = self.metrics();
-        let more = metrics.len().saturating_sub(MAX_METRICS) as u64;
-        let shown = metrics.iter().take(MAX_METRICS);
-        rows.extend(shown.map(|(name, metrics)| (*name, told(name, metrics))));
-        if more > 0 {
-            rows.push(("…", format!("and {} more", text::count(more))));
-        }
         let mut name = "model calls";
-        for (role, usage) in &self.model_usage {
-            rows.push((std::mem::take(&mut name), calls(role, usage)));
-        }
+        rows.extend(
+            self.models
+                .iter()
+                .map(|used| (std::mem::take(&mut name), calls(used))),
+        );
         let folder = self.run_dir.as_ref().map(|path| path.display().to_string());
         rows.push(("run folder", folder.unwrap_or_default()));
         rows.retain(|(_, value)| !value.is_empty());
@@ -80,107 +77,77 @@ impl RunSummary {
     }
 
     fn rollouts(&self) -> String {
-        let RolloutCounts {
-            succeeded, failed, ..
-        } = self.rollouts;
-        let ended = succeeded + failed;
+        let ended = self.succeeded + self.failed;
         let mut line = format!("{} in {}", text::count(ended), text::duration(self.seconds));
         if let Some(rate) = text::rate(ended as f64 / self.seconds) {
-            line.push_str(&format!(", {rate}"));
+            line.push_str(&format!(" ({rate})"));
         }
-        if failed > 0 {
-            let (succeeded, failed) = (text::count(succeeded), text::count(failed));
-            line.push_str(&format!("; {succeeded} succeeded, {failed} failed"));
+        if self.failed > 0 {
+            let (succeeded, failed) = (text::count(self.succeeded), text::count(self.failed));
+            line.push_str(&format!(": {succeeded} succeeded, {failed} failed"));
         }
         line
     }
 
     fn reward(&self) -> String {
-        let RolloutCounts {
-            succeeded,
-            rewarded,
-            mean_reward,
-            ..
-        } = self.rollouts;
-        let points: Vec<f64> = self.reward_curve.iter().map(|point| point.mean_reward).collect();
-        let mean = match mean_reward {
-            Some(mean) => format!("{}{} on average", curve(&points), text::number(mean)),
-            None if succeeded == 0 => return String::new(),
-            None => "none".to_owned(),
+        let mean = match (self.mean_reward, self.succeeded) {
+            (Some(mean), _) if self.rewards.len() > 1 => {
+                format!("{} {} on average", sparkline(&self.rewards), text::number(mean))
+            }
+            (Some(mean), _) => format!("{} on average", text::number(mean)),
+            (None, 0) => return String::new(),
+            (None, _) => "none".to_owned(),
         };
-        match succeeded.saturating_sub(rewarded) {
+        match self.succeeded.saturating_sub(self.rewarded) {
             0 => mean,
             without => format!("{mean}; {} without a reward", text::counted(without, "rollout")),
         }
     }
-
-    /// The metrics by name, in the order in which the names came.
-    fn metrics(&self) -> Vec<(&str, Vec<&Metric>)> {
-        let (mut names, mut by_name): (Vec<(&str, Vec<&Metric>)>, HashMap<&str, usize>) = Default::default();
-        for metric in &self.metrics {
-            let place = *by_name.entry(&metric.name).or_insert_with(|| {
-                names.push((&metric.name, Vec::new()));
-                names.len() - 1
-            });
-            names[place].1.push(metric);
-        }
-        names
-    }
 }
 
-/// `▁▃█ 0.25 to 1, `, if there is more than one point.
-fn curve(values: &[f64]) -> String {
-    match values {
-        [first, .., last] => {
-            let (first, last) = (text::number(*first), text::number(*last));
-            format!("{} {first} to {last}, ", sparkline(values))
-        }
-        _ => String::new(),
-    }
-}
-
-/// What a metric did over its steps.
-fn told(name: &str, metrics: &[&Metric]) -> String {
-    let values: Vec<f64> = metrics.iter().map(|metric| metric.value).collect();
-    if let [value] = *values {
-        return text::number(value);
-    }
-    let finite = || metrics.iter().filter(|metric| metric.value.is_finite());
-    // Of several equal ones, the first.
-    let greatest = finite().reduce(|best, next| if next.value > best.value { next } else { best });
-    let least = finite().reduce(|best, next| if next.value < best.value { next } else { best });
-    let extremes = match (least, greatest) {
-        (_, Some(best)) if name == SCORE => {
-            format!(
-                "best {} (step {})",
-                text::number(best.value),
-                text::count(best.step)
-            )
-        }
-        (Some(least), Some(greatest)) => {
-            format!(
-                "between {} and {}",
-                text::number(least.value),
-                text::number(greatest.value)
-            )
-        }
-        _ => "never a number".to_owned(),
-    };
-    format!("{}{extremes}", curve(&values))
-}
-
-fn calls(role: &str, usage: &ModelUsage) -> String {
+fn calls(used: &ModelUsage) -> String {
+    let model = used.model.as_deref().map(|model| format!(" to {model}"));
     let mut line = format!(
-        "{role}: {}, {} tokens in, {} out",
-        text::counted(usage.calls, "call"),
-        text::count(usage.input_tokens),
-        text::count(usage.output_tokens)
+        "{}: {}{}, {} tokens in, {} out",
+        used.role,
+        text::counted(used.calls, "call"),
+        model.unwrap_or_default(),
+        text::count(used.input_tokens),
+        text::count(used.output_tokens)
     );
-    if usage.calls_without_tokens > 0 {
-        let calls = text::counted(usage.calls_without_tokens, "call");
-        line.push_str(&format!("; {calls} did not say how many"));
+    if used.calls_without_tokens > 0 {
+        let without = text::counted(used.calls_without_tokens, "call");
+        line.push_str(&format!("; {without} without a number of tokens"));
     }
     line
+}
+
+/// A curve, and what it begins, ends and culminates with.
+fn curve(values: &[f64]) -> String {
+    let finite = |value: &&f64| value.is_finite();
+    let (Some(first), Some(last)) = (values.iter().find(finite), values.iter().rfind(finite)) else {
+        return String::new();
+    };
+    let numbered = values.iter().enumerate().filter(|(_, value)| value.is_finite());
+    // The first of several equal ones.
+    let best = numbered.reduce(|best, next| if next.1 > best.1 { next } else { best });
+    let best = best.map_or_else(String::new, |(round, value)| {
+        let rounds = text::count(values.len() as u64);
+        format!(
+            ", best {} (round {} of {rounds})",
+            text::number(*value),
+            round + 1
+        )
+    });
+    if values.len() == 1 {
+        return text::number(*last);
+    }
+    format!(
+        "{} {} to {}{best}",
+        sparkline(values),
+        text::number(*first),
+        text::number(*last)
+    )
 }
 
 /// A mark for each value, or for the mean of several where there are many. What is no number is a blank.
@@ -221,7 +188,6 @@ fn mean(values: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Timestamp;
 
     #[test]
     fn a_curve_runs_from_its_least_to_its_greatest_value() {
@@ -248,26 +214,12 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_is_told_in_words_too() {
-        let metrics = |values: &[f64]| -> Vec<Metric> {
-            let metric = |(step, value): (usize, &f64)| Metric {
-                name: "loss".to_owned(),
-                step: step as u64 + 1,
-                value: *value,
-                time: Timestamp::from_secs_f64(0.0),
-            };
-            values.iter().enumerate().map(metric).collect()
-        };
-        let told = |name: &str, values: &[f64]| told(name, &metrics(values).iter().collect::<Vec<_>>());
-        assert_eq!(told(SCORE, &[0.5]), "0.5");
+    fn a_curve_is_told_in_words_too() {
+        assert_eq!(curve(&[f64::NAN]), "");
+        assert_eq!(curve(&[0.5]), "0.5");
         assert_eq!(
-            told(SCORE, &[0.5, 1.0, 1.0, 0.75]),
-            "▁██▅ 0.5 to 0.75, best 1 (step 2)"
-        );
-        assert_eq!(told("loss", &[3.0, 1.0, 2.0]), "█▁▅ 3 to 2, between 1 and 3");
-        assert_eq!(
-            told("loss", &[f64::NAN, f64::NAN]),
-            "   NaN to NaN, never a number"
+            curve(&[0.5, 1.0, 1.0, 0.75]),
+            "▁██▅ 0.5 to 0.75, best 1 (round 2 of 4)"
         );
     }
 }

@@ -1,7 +1,7 @@
 //! The banner and the end of a run, as text.
 
 use lightning_core::{
-    run::{AlgorithmIdentity, RunContext, StopReason, StopWhen},
+    run::{AlgorithmIdentity, ModelUsage, StopWhen},
     terminal::{Banner, RunSummary},
     types::{AttemptStatus, Llm, NamedResources, PromptTemplate, ProxyLlm, Resource, RolloutConfig},
 };
@@ -143,29 +143,16 @@ fn summary() -> RunSummary {
     let mut summary = RunSummary::default();
     summary.run_id = "run-7".to_owned();
     summary.seconds = 90.0;
-    summary.stopped = Some(StopReason::Rollouts);
-    summary.rollouts.succeeded = 4980;
-    summary.rollouts.failed = 20;
-    summary.rollouts.rewarded = 4970;
-    summary.rollouts.mean_reward = Some(0.8125);
-    let points = json!([
-        { "rewarded": 2000, "seconds": 30.0, "mean_reward": 0.25 },
-        { "rewarded": 4000, "seconds": 60.0, "mean_reward": 0.75 },
-        { "rewarded": 4970, "seconds": 90.0, "mean_reward": 1.0 },
-    ]);
-    summary.reward_curve = serde_json::from_value(points).unwrap();
-    let run = RunContext::for_test();
-    for (round, score) in [0.5, 0.25, 0.75, 1.0, 0.875].into_iter().enumerate() {
-        run.report_score(score);
-        run.log_metric("length of the longest prompt", round as u64, 100.0 + round as f64);
-    }
-    run.log_metric("candidates", 0, 12.0);
-    summary.metrics = run.metrics();
-    let usage = json!({
-        "agent": { "calls": 9960, "input_tokens": 1_200_000, "output_tokens": 31_000, "calls_without_tokens": 2 },
-        "judge": { "calls": 1, "input_tokens": 310, "output_tokens": 1, "calls_without_tokens": 0 },
-    });
-    summary.model_usage = serde_json::from_value(usage).unwrap();
+    summary.succeeded = 4980;
+    summary.failed = 20;
+    summary.rewarded = 4970;
+    summary.mean_reward = Some(0.8125);
+    summary.stopped = Some("the limit of rollouts was reached".to_owned());
+    summary.curve = vec![0.5, 0.25, 0.75, 1.0, 0.875];
+    let mut agent = ModelUsage::of_call("agent", Some("small"), Some(1_200_000), Some(31_000));
+    agent.calls = 9960;
+    let judge = ModelUsage::of_call("judge", Some("large"), Some(310), Some(1));
+    summary.models = vec![agent, judge];
     summary.run_dir = Some("/runs/one".into());
     summary
 }
@@ -175,13 +162,11 @@ fn a_summary_says_what_happened() {
     let expected = "\
 The end of run-7
   stopped       the limit of rollouts was reached
-  rollouts      5,000 in 1 min 30 s, 55.6/s; 4,980 succeeded, 20 failed
-  reward        ▁▆█ 0.25 to 1, 0.8125 on average; 10 rollouts without a reward
-  score         ▃▁▆█▇ 0.5 to 0.875, best 1 (step 4)
-  length of th… ▁▃▅▆█ 100 to 104, between 100 and 104
-  candidates    12
-  model calls   agent: 9,960 calls, 1,200,000 tokens in, 31,000 out; 2 calls did not say how many
-                judge: 1 call, 310 tokens in, 1 out
+  rollouts      5,000 in 1 min 30 s (55.6/s): 4,980 succeeded, 20 failed
+  reward        0.8125 on average; 10 rollouts without a reward
+  score         ▃▁▆█▇ 0.5 to 0.875, best 1 (round 4 of 5)
+  model calls   agent: 9,960 calls to small, 1,200,000 tokens in, 31,000 out
+                judge: 1 call to large, 310 tokens in, 1 out
   run folder    /runs/one
 ";
     assert_eq!(summary().text(120), expected);
@@ -189,14 +174,16 @@ The end of run-7
 
 #[test]
 fn a_summary_of_nothing_says_so() {
-    let expected = "The end of \n  rollouts      0 in 0.0 s\n";
-    assert_eq!(RunSummary::default().text(120), expected);
+    assert_eq!(
+        RunSummary::default().text(120),
+        "The end of \n  rollouts      0 in 0.0 s\n"
+    );
 }
 
 #[test]
 fn rewards_that_are_missing_are_not_zeros() {
     let mut summary = RunSummary::default();
-    (summary.rollouts.succeeded, summary.seconds) = (3, 1.5);
+    (summary.succeeded, summary.seconds) = (3, 1.5);
     let text = summary.text(120);
     assert!(
         text.contains("  reward        none; 3 rollouts without a reward\n"),
@@ -205,17 +192,11 @@ fn rewards_that_are_missing_are_not_zeros() {
 }
 
 #[test]
-fn a_summary_keeps_to_its_columns_and_to_a_few_metrics() {
+fn a_summary_keeps_to_its_columns() {
     let text = summary().text(30);
     assert!(
         text.lines().all(|line| console::measure_text_width(line) <= 30),
         "{text}"
     );
-    assert!(text.contains('…'), "{text}");
-    let (mut summary, run) = (RunSummary::default(), RunContext::for_test());
-    (0..1000).for_each(|n| run.log_metric(format!("metric {n}"), 0, 1.0));
-    summary.metrics = run.metrics();
-    let text = summary.text(80);
-    assert_eq!(text.lines().count(), 11, "{text}");
-    assert!(text.ends_with("  …             and 992 more\n"), "{text}");
+    assert!(text.contains("…"), "{text}");
 }
