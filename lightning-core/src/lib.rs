@@ -9,12 +9,15 @@
 //! | write an algorithm | [`algo`](macro@algo), [`run`], [`algorithm`] |
 //! | write an agent | [`rollout`](macro@rollout), [`agent`], [`emitter`], [`tracer`] |
 //! | load tasks, prompts and models | [`data`], [`types`], [`template`] |
-//! | run all of it, or one task | [`trainer`], [`runner`] |
+//! | run all of it, or one task | [`trainer`], [`execution`], [`runner`] |
 //! | keep what happens | [`store`] |
+//! | watch it | [`terminal`], [`logging`] |
 //!
 //! | feature | what it adds |
 //! |---|---|
 //! | `testing` | `testing`: rollouts step by step, assertions, a scripted LLM server, clock and ids by hand, a store that fails on demand, the conformance suite of stores |
+//! | `client` | `client`: a store behind a URL, also one of Python's `agl store` |
+//! | `server` | `server`: any store over HTTP, in the wire format of `agentlightning==0.3.0`, with OTLP and metrics |
 //! | `full` | all of the above |
 
 pub mod adapter;
@@ -23,10 +26,12 @@ pub mod algorithm;
 pub mod clock;
 pub mod data;
 pub mod emitter;
+pub mod execution;
 pub mod functional;
 pub mod ids;
 pub mod inject;
 pub mod llm_proxy;
+pub mod logging;
 pub mod prelude;
 pub mod registry;
 pub mod run;
@@ -34,6 +39,7 @@ pub mod runner;
 pub mod semconv;
 pub mod store;
 pub mod template;
+pub mod terminal;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tracer;

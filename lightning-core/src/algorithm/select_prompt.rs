@@ -74,6 +74,7 @@ pub struct PromptScore {
 ///
 /// If there is no candidate, if none of them got a score, and if the store fails.
 #[algo(handle = SelectPrompt)]
+#[expect(clippy::too_many_arguments, reason = "each is a parameter of the algorithm")]
 pub async fn select_prompt<T: Task>(
     run: RunContext,
     initial_resources: Option<NamedResources>,

@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{AlgorithmIdentity, RunError, RunFolder};
+use super::{AlgorithmIdentity, RunError, RunFolder, folder};
 use crate::types::JsonObject;
 
 /// The file in the run's folder.
@@ -73,9 +73,7 @@ impl<S: Serialize> Checkpoint<S> {
             parameters: self.algorithm.parameters.clone(),
             state,
         };
-        let bytes = serde_json::to_vec_pretty(&contents).map_err(RunError::Unwritable)?;
-        let folder = self.folder.clone();
-        on_the_disk(move || folder.replace(FILE, &bytes).map(drop)).await
+        self.folder.write_json(FILE, &contents).await
     }
 }
 
@@ -88,7 +86,7 @@ impl<S: DeserializeOwned> Checkpoint<S> {
     /// [`RunError::Unreadable`], if it does not hold an `S`, and [`RunError::Folder`], if the disk does not give it.
     pub async fn load(&self) -> Result<Option<S>, RunError> {
         let folder = self.folder.clone();
-        let Some(bytes) = on_the_disk(move || folder.read(FILE)).await? else {
+        let Some(bytes) = folder::on_the_disk(move || folder.read(FILE)).await? else {
             return Ok(None);
         };
         let path = || self.folder.path().join(FILE);
@@ -114,18 +112,6 @@ impl<S> fmt::Debug for Checkpoint<S> {
             .field("path", &self.folder.path().join(FILE))
             .finish_non_exhaustive()
     }
-}
-
-async fn on_the_disk<T: Send + 'static>(
-    act: impl FnOnce() -> Result<T, RunError> + Send + 'static,
-) -> Result<T, RunError> {
-    tokio::task::spawn_blocking(act).await.unwrap_or_else(|failure| {
-        Err(RunError::Folder {
-            action: "use the run folder on a thread of its own",
-            path: FILE.into(),
-            source: std::io::Error::other(failure),
-        })
-    })
 }
 
 /// One line for each setting that differs.

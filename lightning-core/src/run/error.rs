@@ -19,6 +19,13 @@ pub enum RunError {
         source: io::Error,
     },
 
+    /// Another run is using the folder.
+    #[error("the run folder {} is used by another run; wait for its end, or choose another folder", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+
     /// A checkpoint is there but cannot be read: it is damaged, or the state's type has changed.
     #[error("the checkpoint {} does not hold this algorithm's state: {source}; remove the file to start anew", path.display())]
     Unreadable {
@@ -28,8 +35,8 @@ pub enum RunError {
         source: serde_json::Error,
     },
 
-    /// The state cannot be written as JSON.
-    #[error("the state cannot be written as JSON: {0}")]
+    /// A state or a report cannot be written as JSON.
+    #[error("what the run keeps cannot be written as JSON: {0}")]
     Unwritable(#[source] serde_json::Error),
 
     /// A checkpoint was made by another algorithm, another version of it, or with other parameters.

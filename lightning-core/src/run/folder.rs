@@ -6,10 +6,15 @@ use std::{
     sync::Arc,
 };
 
+use serde::Serialize;
+
 use super::RunError;
 use crate::ids::{IdSource as _, RandomIds};
 
-/// Where a run keeps its files: `metrics.jsonl`, the checkpoint, the report, and whatever the algorithm writes.
+/// The file whose lock says that a run uses the folder.
+const LOCK: &str = ".lock";
+
+/// Where a run keeps its files: `run.json`, `metrics.jsonl`, the checkpoint, the report, and whatever the algorithm writes.
 /// A clone is the same folder.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
@@ -86,6 +91,51 @@ impl RunFolder {
         Ok(path)
     }
 
+    /// Replaces the file of that name by a value as JSON, as [`replace`](Self::replace) does, off the runtime's threads.
+    ///
+    /// The value is read at once and not held on to.
+    pub(crate) fn write_json<V: Serialize>(
+        &self,
+        name: &'static str,
+        value: &V,
+    ) -> impl Future<Output = Result<(), RunError>> + Send + use<V> {
+        let contents = serde_json::to_vec_pretty(value).map_err(RunError::Unwritable);
+        let folder = self.clone();
+        async move {
+            let contents = contents?;
+            on_the_disk(move || folder.replace(name, &contents).map(drop)).await
+        }
+    }
+
+    /// Claims the folder for a run, for as long as the lock lives. The end of the process, however it comes, ends it, too.
+    ///
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::InUse`], if another run has it, in this process or in another one on this machine, and
+    /// [`RunError::Folder`], if it cannot be made.
+    pub fn lock(&self) -> Result<RunLock, RunError> {
+        let path = self.create()?.join(LOCK);
+        let failed = |source| RunError::Folder {
+            action: "lock",
+            path: path.clone(),
+            source,
+        };
+        let file = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(RunLock { _file: file }),
+            Err(fs::TryLockError::WouldBlock) => Err(RunError::InUse {
+                path: self.path().to_owned(),
+            }),
+            Err(fs::TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
     /// The contents of the file of that name, if there is one. Blocks on the disk.
     ///
     /// # Errors
@@ -103,6 +153,26 @@ impl RunFolder {
             }),
         }
     }
+}
+
+/// A run's claim to its folder.
+#[derive(Debug)]
+#[must_use = "the folder is claimed for as long as this lives"]
+pub struct RunLock {
+    _file: fs::File,
+}
+
+/// Does something with a run's folder off the runtime's threads. Cancel safe: once begun it goes on to its end.
+pub(super) async fn on_the_disk<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, RunError> + Send + 'static,
+) -> Result<T, RunError> {
+    tokio::task::spawn_blocking(act).await.unwrap_or_else(|failure| {
+        Err(RunError::Folder {
+            action: "use the run folder on a thread of its own",
+            path: PathBuf::new(),
+            source: io::Error::other(failure),
+        })
+    })
 }
 
 /// Writes aside, syncs, renames, and syncs the folder, so that the rename survives a loss of power, too.
@@ -158,6 +228,16 @@ mod tests {
             assert_eq!(folder.read("a.txt").unwrap().unwrap(), contents.as_bytes());
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_one_run_at_a_time_has_a_folder() {
+        let folder = RunFolder::temporary();
+        let lock = folder.lock().unwrap();
+        let error = RunFolder::at(folder.path()).lock().unwrap_err();
+        assert!(matches!(error, RunError::InUse { .. }), "{error}");
+        drop(lock);
+        drop(folder.lock().unwrap());
     }
 
     #[test]

@@ -14,14 +14,13 @@ mod metrics;
 mod outcome;
 mod progress;
 mod stop;
+mod tally;
 
 use std::{
+    collections::BTreeMap,
     fmt,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use rand::{SeedableRng, rngs::StdRng};
@@ -32,17 +31,18 @@ pub use self::{
     checkpoint::Checkpoint,
     error::{EvaluateError, RunError},
     evaluator::{Evaluation, Evaluator, FailurePolicy},
-    folder::RunFolder,
+    folder::{RunFolder, RunLock},
     metrics::Metric,
     outcome::{NoSignal, Outcome, OutcomeResult},
     progress::{Progress, ProgressEvent, ProgressSink},
     stop::{Achieved, StopReason, StopWhen},
+    tally::{ModelUsage, RewardPoint, RolloutCounts},
 };
-use self::{metrics::MetricLog, progress::Silent, stop::Scores};
+use self::{metrics::MetricLog, progress::Silent, stop::Scores, tally::Tally};
 use crate::{
     clock::{Clock, SystemClock},
     store::{MemoryStore, Store},
-    types::{JsonObject, Timestamp},
+    types::{JsonObject, Span, Timestamp},
 };
 
 /// How many rollouts of a run's evaluations are under way at once, unless set otherwise.
@@ -76,7 +76,7 @@ struct Shared {
     progress: Arc<dyn ProgressSink>,
     stop_when: StopWhen,
     scores: Mutex<Scores>,
-    rollouts: AtomicU64,
+    tally: Mutex<Tally>,
 }
 
 /// Which algorithm a run runs, and with which parameters: what a checkpoint must agree with.
@@ -232,9 +232,15 @@ impl RunContext {
     pub fn achieved(&self) -> Achieved {
         let shared = &*self.shared;
         let scores = *self.scores();
+        let (rollouts, usage) = {
+            let tally = self.tally();
+            (tally.attempts(), tally.total_usage())
+        };
         Achieved {
-            rollouts: shared.rollouts.load(Ordering::Relaxed),
-            seconds: shared.clock.now() - shared.began,
+            rollouts,
+            model_calls: usage.calls,
+            tokens: usage.tokens(),
+            seconds: self.seconds(),
             best_score: scores.best,
             rounds_without_improvement: scores.rounds_without_improvement,
             stop_file_exists: shared.stop_when.stop_file_exists(),
@@ -242,9 +248,45 @@ impl RunContext {
         }
     }
 
-    /// Counts a rollout that has ended, for stop conditions and the report. Whoever runs the runners calls it.
-    pub fn count_rollout(&self) {
-        self.shared.rollouts.fetch_add(1, Ordering::Relaxed);
+    /// How long the run has been going on.
+    pub fn seconds(&self) -> f64 {
+        self.shared.clock.now() - self.shared.began
+    }
+
+    /// Counts a call of a model that the algorithm itself made, for stop conditions and the report. `role` is what the
+    /// model was used for, such as `gradient`; the numbers of tokens are `None` where the model does not say.
+    ///
+    /// Calls of agents are counted by their spans.
+    pub fn count_model_call(&self, role: &str, input_tokens: Option<u64>, output_tokens: Option<u64>) {
+        self.tally()
+            .count_usage(role, ModelUsage::of_call(input_tokens, output_tokens));
+    }
+
+    /// Counts an attempt that has ended, for stop conditions and the report. Whoever runs the runners calls it.
+    pub fn count_attempt(&self, succeeded: bool, spans: &[Span]) {
+        let seconds = self.seconds();
+        self.tally().count_attempt(succeeded, spans, seconds);
+    }
+
+    /// How many attempts have ended so far, and how.
+    pub fn rollout_counts(&self) -> RolloutCounts {
+        self.tally().counts()
+    }
+
+    /// The rewards so far, in the order in which they came: means over stretches of equal numbers of rollouts, at most
+    /// 128 of them.
+    pub fn reward_curve(&self) -> Vec<RewardPoint> {
+        self.tally().reward_curve()
+    }
+
+    /// How much of the models was used so far, by role: `agent`, `judge`, and whatever
+    /// [`count_model_call`](Self::count_model_call) was told.
+    pub fn model_usage(&self) -> BTreeMap<String, ModelUsage> {
+        self.tally().usage().clone()
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn scores(&self) -> MutexGuard<'_, Scores> {
@@ -337,7 +379,7 @@ impl RunContextBuilder {
                 progress: self.progress,
                 stop_when: self.stop_when,
                 scores: Mutex::default(),
-                rollouts: AtomicU64::new(0),
+                tally: Mutex::default(),
             }),
         }
     }

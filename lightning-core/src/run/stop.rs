@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct StopWhen {
     rollouts: Option<u64>,
+    model_calls: Option<u64>,
+    tokens: Option<u64>,
     seconds: Option<f64>,
     score: Option<f64>,
     rounds_without_improvement: Option<u64>,
@@ -28,6 +30,10 @@ pub struct StopWhen {
 pub struct Achieved {
     /// How many rollouts have ended.
     pub rollouts: u64,
+    /// How often models were called, in every role.
+    pub model_calls: u64,
+    /// How many tokens went into models and came out, in every role.
+    pub tokens: u64,
     /// How long it has been running.
     pub seconds: f64,
     /// The best score that a round reached.
@@ -53,6 +59,10 @@ pub enum StopReason {
     Score,
     /// The limit of rollouts was reached.
     Rollouts,
+    /// The limit of model calls was reached.
+    ModelCalls,
+    /// The limit of tokens was reached.
+    Tokens,
     /// The time is up.
     Time,
     /// There was no improvement for too many rounds.
@@ -69,6 +79,24 @@ impl StopWhen {
     #[must_use]
     pub fn rollouts(mut self, limit: u64) -> Self {
         self.rollouts = Some(limit);
+        self
+    }
+
+    /// After so many calls of models, in every role together.
+    ///
+    /// Calls are counted when the rollout that made them has ended, so a run may go beyond the limit by what is under
+    /// way. This also holds for tokens.
+    #[must_use]
+    pub fn model_calls(mut self, limit: u64) -> Self {
+        self.model_calls = Some(limit);
+        self
+    }
+
+    /// After so many tokens into and out of models, in every role together. Calls that do not say how many they took
+    /// do not count.
+    #[must_use]
+    pub fn tokens(mut self, limit: u64) -> Self {
+        self.tokens = Some(limit);
         self
     }
 
@@ -112,6 +140,11 @@ impl StopWhen {
                 StopReason::Score,
             ),
             (reached(self.rollouts, achieved.rollouts), StopReason::Rollouts),
+            (
+                reached(self.model_calls, achieved.model_calls),
+                StopReason::ModelCalls,
+            ),
+            (reached(self.tokens, achieved.tokens), StopReason::Tokens),
             (passed(self.seconds, achieved.seconds), StopReason::Time),
             (
                 reached(
@@ -135,6 +168,8 @@ impl fmt::Display for StopWhen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let limits = [
             self.rollouts.map(|n| format!("{n} rollouts")),
+            self.model_calls.map(|n| format!("{n} model calls")),
+            self.tokens.map(|n| format!("{n} tokens")),
             self.seconds.map(|n| format!("{n} s")),
             self.score.map(|n| format!("a score of {n}")),
             self.rounds_without_improvement
@@ -159,6 +194,8 @@ impl fmt::Display for StopReason {
             Self::File => "the stop file is there",
             Self::Score => "the score was reached",
             Self::Rollouts => "the limit of rollouts was reached",
+            Self::ModelCalls => "the limit of model calls was reached",
+            Self::Tokens => "the limit of tokens was reached",
             Self::Time => "the time is up",
             Self::NoImprovement => "no improvement for too many rounds",
         })
@@ -195,6 +232,8 @@ mod tests {
     fn each_limit_stops_when_it_is_reached_and_not_before() {
         let before = Achieved {
             rollouts: 9,
+            model_calls: 9,
+            tokens: 9,
             seconds: 9.9,
             best_score: Some(0.9),
             rounds_without_improvement: 9,
@@ -202,6 +241,8 @@ mod tests {
         };
         let after = Achieved {
             rollouts: 10,
+            model_calls: 10,
+            tokens: 10,
             seconds: 10.0,
             best_score: Some(1.0),
             rounds_without_improvement: 10,
@@ -209,6 +250,8 @@ mod tests {
         };
         let cases = [
             (StopWhen::never().rollouts(10), StopReason::Rollouts),
+            (StopWhen::never().model_calls(10), StopReason::ModelCalls),
+            (StopWhen::never().tokens(10), StopReason::Tokens),
             (StopWhen::never().seconds(10.0), StopReason::Time),
             (StopWhen::never().score(1.0), StopReason::Score),
             (

@@ -12,10 +12,10 @@ const MAX_CAUSES: usize = 32;
 
 /// Collects fields. Runs code of the user's (`Debug`, `Display`), so no lock may be held meanwhile.
 #[derive(Default)]
-pub(super) struct Fields {
+pub(crate) struct Fields {
     /// The text of an event.
-    pub(super) message: Option<String>,
-    pub(super) attributes: JsonObject,
+    pub(crate) message: Option<String>,
+    pub(crate) attributes: JsonObject,
 }
 
 impl Fields {

@@ -67,15 +67,19 @@ impl LayerOptions {
 
     fn records(&self, metadata: &Metadata<'_>) -> bool {
         let below = |targets: &[Cow<'static, str>]| {
-            targets.iter().any(|target| {
-                let rest = metadata.target().strip_prefix(&**target);
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-            })
+            let mut targets = targets.iter();
+            targets.any(|target| is_target_below(metadata.target(), target))
         };
         *metadata.level() <= self.level
             && (self.only.is_empty() || below(&self.only))
             && !below(&self.exclude)
     }
+}
+
+/// Whether a target is `other` or below it: `agent::search` is below `agent`, and `agents` is not.
+pub(crate) fn is_target_below(target: &str, other: &str) -> bool {
+    let rest = target.strip_prefix(other);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 /// A filter of the layer's own: spans and events that it leaves out still reach the other layers.

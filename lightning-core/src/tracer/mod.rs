@@ -72,4 +72,6 @@ pub use recording::{Recording, RecordingOptions};
 pub use tape::SpanRef;
 
 pub(crate) use context::{Parent, close_operation, open_operation, tape, within_operation};
+pub(crate) use fields::Fields;
+pub(crate) use layer::is_target_below;
 pub(crate) use tape::{NotRecorded, SpanId, Tape, failed};

@@ -9,6 +9,7 @@ use crate::{
     adapter::TraceAdapter,
     agent::Hook,
     algorithm::{AlgoOutput, Algorithm},
+    execution::Strategy,
     inject::Scope,
     llm_proxy::LlmProxy,
     run::StopWhen,
@@ -30,7 +31,8 @@ pub(super) struct Parts {
     pub(super) run_dir: Option<PathBuf>,
     pub(super) seed: u64,
     pub(super) stop_when: StopWhen,
-    pub(super) stop_grace: Duration,
+    pub(super) strategy: Strategy,
+    pub(super) handle_interrupts: bool,
     pub(super) store_patience: Duration,
     pub(super) cancellation: CancellationToken,
 }
@@ -100,7 +102,8 @@ impl TrainerBuilder<NoAlgorithm> {
                 run_dir: None,
                 seed: 0,
                 stop_when: StopWhen::never(),
-                stop_grace: Duration::from_secs(5),
+                strategy: Strategy::default(),
+                handle_interrupts: true,
                 store_patience: Duration::from_secs(60),
                 cancellation: CancellationToken::new(),
             },
@@ -203,10 +206,20 @@ impl<A> TrainerBuilder<A> {
         self
     }
 
-    /// How long runners may take to finish what they have once the algorithm has returned; 5 s if not set.
+    /// Where algorithm and runners live, and how they stop; all in this process if not set, with 5 s for the runners to
+    /// finish what they have once the algorithm has returned.
     #[must_use]
-    pub fn stop_grace(mut self, grace: Duration) -> Self {
-        self.parts.stop_grace = grace;
+    pub fn strategy(mut self, strategy: impl Into<Strategy>) -> Self {
+        self.parts.strategy = strategy.into();
+        self
+    }
+
+    /// Whether Ctrl-C and SIGTERM are listened to during a run; they are if not set. The first asks the algorithm to stop
+    /// and to return its best result so far, the second aborts the run, the third ends the process. Outside of runs, these
+    /// signals do what they always do.
+    #[must_use]
+    pub fn handle_interrupts(mut self, listen: bool) -> Self {
+        self.parts.handle_interrupts = listen;
         self
     }
 

@@ -87,6 +87,13 @@ pub enum TrainerError {
         algorithm: String,
     },
 
+    /// Somebody asked twice to stop, with Ctrl-C or SIGTERM.
+    #[error("the algorithm `{algorithm}` was aborted, because the process was asked twice to stop")]
+    Interrupted {
+        /// The algorithm.
+        algorithm: String,
+    },
+
     /// The run folder could not be written.
     #[error(transparent)]
     Folder(#[from] RunError),

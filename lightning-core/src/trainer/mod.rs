@@ -6,6 +6,7 @@
 mod builder;
 mod defaults;
 mod error;
+mod record;
 mod report;
 mod session;
 
@@ -21,7 +22,7 @@ use self::{builder::Parts, session::Session};
 pub use self::{
     builder::{HasAlgorithm, NoAlgorithm, TrainerBuilder, With},
     error::TrainerError,
-    report::{FitReport, RolloutCounts},
+    report::FitReport,
 };
 use crate::{
     agent::Agent,
@@ -67,8 +68,8 @@ impl Trainer {
 impl<T: Task, O: AlgoOutput> Trainer<T, O> {
     /// Runs the algorithm on these datasets, with runners of this agent, until the algorithm returns.
     ///
-    /// Then the runners are told to stop: they finish what they have, within the
-    /// [grace](TrainerBuilder::stop_grace), and are aborted otherwise. The end of a runner by an error ends the run.
+    /// Then the runners are told to stop: they finish what they have, within the grace of the
+    /// [strategy](TrainerBuilder::strategy), and are aborted otherwise. The end of a runner by an error ends the run.
     /// Dropping the future aborts the algorithm and the runners; the attempts under way end as failed.
     ///
     /// # Errors
@@ -82,7 +83,9 @@ impl<T: Task, O: AlgoOutput> Trainer<T, O> {
     ) -> Fit<'_, O> {
         let (agent, train, val) = (Arc::new(agent), train.into_dataset(), val.into_dataset());
         Fit(Box::pin(async move {
-            Session::new(self, agent, train, val)?.run().await
+            Session::new(&*self.algorithm, &self.parts, agent, train, val)?
+                .run()
+                .await
         }))
     }
 

@@ -1,10 +1,13 @@
 //! What a run came to.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Serialize;
 
-use crate::{run::Metric, types::JsonObject};
+use crate::{
+    run::{Metric, ModelUsage, RewardPoint, RolloutCounts, StopReason},
+    types::{JsonObject, Timestamp},
+};
 
 /// What a run came to. It is also written to `report.json` of the run folder.
 #[derive(Clone, Debug, Serialize)]
@@ -12,35 +15,34 @@ use crate::{run::Metric, types::JsonObject};
 pub struct FitReport<O> {
     /// What tells this run from all others.
     pub run_id: String,
+    /// The version of this crate.
+    pub lightning: &'static str,
     /// The algorithm.
     pub algorithm: String,
     /// Its version.
     pub version: String,
     /// Its parameters by name.
     pub parameters: JsonObject,
+    /// The agent.
+    pub agent: String,
+    /// What decided the algorithm's random choices.
+    pub seed: u64,
     /// What the algorithm returned.
     pub output: O,
+    /// Why the run was to stop before the algorithm had come to its own end; `None` if it was not.
+    pub stopped: Option<StopReason>,
     /// The attempts that the runners executed.
     pub rollouts: RolloutCounts,
+    /// The rewards in the order in which they came: means over stretches of equal numbers of rollouts.
+    pub reward_curve: Vec<RewardPoint>,
+    /// How often models were called and how many tokens that took, by role.
+    pub model_usage: BTreeMap<String, ModelUsage>,
+    /// When the run began.
+    pub began: Timestamp,
     /// How long the run took, in seconds.
     pub seconds: f64,
     /// The figures that the algorithm noted, in order.
     pub metrics: Vec<Metric>,
     /// The run folder; `None` if it was temporary.
     pub run_dir: Option<PathBuf>,
-}
-
-/// How many attempts the runners executed, by what became of them. An attempt without a reward does not count as one
-/// with a reward of 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct RolloutCounts {
-    /// Those that succeeded.
-    pub succeeded: u64,
-    /// Those that did not.
-    pub failed: u64,
-    /// Those that succeeded with a reward.
-    pub rewarded: u64,
-    /// The mean of the primary rewards of those; `None` if there are none.
-    pub mean_reward: Option<f64>,
 }

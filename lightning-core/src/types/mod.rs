@@ -50,5 +50,7 @@ pub use span::{Span, SpanContext, SpanEvent, SpanLink, SpanResource, SpanStatus,
 pub use time::Timestamp;
 pub use worker::{Worker, WorkerStatus};
 
+pub(crate) use resources::without_password;
+
 /// A JSON object: attributes of a span, metadata of a rollout, statistics of a heartbeat.
 pub type JsonObject = serde_json::Map<String, serde_json::Value>;

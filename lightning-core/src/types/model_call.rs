@@ -32,6 +32,9 @@ pub struct ModelCall<'a> {
 /// instrumentations give to calls. A call inside a call is the same call, told by another layer. So are calls with equal
 /// `gen_ai.response.id`: the first of them counts.
 pub fn model_calls(spans: &[Span]) -> Vec<ModelCall<'_>> {
+    if !spans.iter().any(is_call) {
+        return Vec::new();
+    }
     let inside = Nesting::of(spans);
     let mut answers = HashSet::new();
     spans

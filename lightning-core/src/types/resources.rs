@@ -381,7 +381,7 @@ impl fmt::Debug for Guarded<'_> {
 }
 
 /// The URL without what stands between `//` and `@`.
-fn without_password(url: &str) -> String {
+pub(crate) fn without_password(url: &str) -> String {
     let authority = url.find("//").map_or(0, |slashes| slashes + 2);
     let rest = &url[authority..];
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());

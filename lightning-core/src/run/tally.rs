@@ -1,0 +1,292 @@
+//! What the rollouts of a run came to, all together: in memory that does not grow with their number.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{ModelCall, Span, final_reward, model_calls};
+
+/// How many points a reward curve has at most.
+const MAX_POINTS: usize = 128;
+
+/// How many attempts were executed, by what became of them. An attempt without a reward does not count as one with a
+/// reward of 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct RolloutCounts {
+    /// Those that succeeded.
+    pub succeeded: u64,
+    /// Those that did not.
+    pub failed: u64,
+    /// Those that succeeded with a reward.
+    pub rewarded: u64,
+    /// The mean of the primary rewards of those; `None` if there are none.
+    pub mean_reward: Option<f64>,
+}
+
+/// The mean of the rewards over a stretch of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RewardPoint {
+    /// How many attempts had been rewarded at the end of the stretch.
+    pub rewarded: u64,
+    /// When it ended, in seconds since the run began.
+    pub seconds: f64,
+    /// The mean of the primary rewards within it.
+    pub mean_reward: f64,
+}
+
+/// How much of the models was used, in one role.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ModelUsage {
+    /// How often models were called.
+    pub calls: u64,
+    /// How many tokens went in.
+    pub input_tokens: u64,
+    /// How many tokens came out.
+    pub output_tokens: u64,
+    /// Calls that do not say how many tokens they took; the numbers of tokens are too low then.
+    pub calls_without_tokens: u64,
+}
+
+impl ModelUsage {
+    /// One call. The numbers of tokens are `None` where they are not known.
+    pub fn of_call(input_tokens: Option<u64>, output_tokens: Option<u64>) -> Self {
+        Self {
+            calls: 1,
+            input_tokens: input_tokens.unwrap_or(0),
+            output_tokens: output_tokens.unwrap_or(0),
+            calls_without_tokens: u64::from(input_tokens.is_none() && output_tokens.is_none()),
+        }
+    }
+
+    /// The tokens in both directions.
+    pub fn tokens(&self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+}
+
+impl std::ops::AddAssign for ModelUsage {
+    /// Adds up, and stays at the greatest number there is: what spans say comes from outside.
+    fn add_assign(&mut self, more: Self) {
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.calls, more.calls);
+        add(&mut self.input_tokens, more.input_tokens);
+        add(&mut self.output_tokens, more.output_tokens);
+        add(&mut self.calls_without_tokens, more.calls_without_tokens);
+    }
+}
+
+/// What all attempts so far came to.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    succeeded: u64,
+    failed: u64,
+    curve: Curve,
+    usage: BTreeMap<String, ModelUsage>,
+}
+
+impl Tally {
+    /// Takes in an attempt that ended after so many seconds of the run, with its spans.
+    pub(super) fn count_attempt(&mut self, succeeded: bool, spans: &[Span], seconds: f64) {
+        self.succeeded += u64::from(succeeded);
+        self.failed += u64::from(!succeeded);
+        // A failed attempt's reward is not reported, but its calls were made.
+        if succeeded && let Some(reward) = final_reward(spans) {
+            self.curve.push(reward.primary(), seconds);
+        }
+        for ModelCall {
+            role,
+            input_tokens,
+            output_tokens,
+            ..
+        } in model_calls(spans)
+        {
+            self.count_usage(role, ModelUsage::of_call(input_tokens, output_tokens));
+        }
+    }
+
+    pub(super) fn count_usage(&mut self, role: &str, usage: ModelUsage) {
+        match self.usage.get_mut(role) {
+            Some(sum) => *sum += usage,
+            None => {
+                self.usage.insert(role.to_owned(), usage);
+            }
+        }
+    }
+
+    pub(super) fn attempts(&self) -> u64 {
+        self.succeeded + self.failed
+    }
+
+    pub(super) fn counts(&self) -> RolloutCounts {
+        RolloutCounts {
+            succeeded: self.succeeded,
+            failed: self.failed,
+            rewarded: self.curve.count,
+            mean_reward: (self.curve.count > 0).then(|| self.curve.sum / self.curve.count as f64),
+        }
+    }
+
+    pub(super) fn usage(&self) -> &BTreeMap<String, ModelUsage> {
+        &self.usage
+    }
+
+    pub(super) fn total_usage(&self) -> ModelUsage {
+        let mut total = ModelUsage::default();
+        for usage in self.usage.values() {
+            total += *usage;
+        }
+        total
+    }
+
+    pub(super) fn reward_curve(&self) -> Vec<RewardPoint> {
+        self.curve.points()
+    }
+}
+
+/// Rewards in the order in which they came, as means over stretches of equal numbers of them. When the stretches become
+/// too many, they are joined in pairs.
+#[derive(Debug)]
+struct Curve {
+    count: u64,
+    sum: f64,
+    /// How many rewards a full stretch has.
+    stretch: u64,
+    /// Whole stretches but for the last, which may have fewer rewards.
+    stretches: Vec<Stretch>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    count: u64,
+    sum: f64,
+    seconds: f64,
+}
+
+impl Default for Curve {
+    fn default() -> Self {
+        Self {
+            count: 0,
+            sum: 0.0,
+            stretch: 1,
+            stretches: Vec::new(),
+        }
+    }
+}
+
+impl Curve {
+    fn push(&mut self, reward: f64, seconds: f64) {
+        self.count += 1;
+        self.sum += reward;
+        match self.stretches.last_mut() {
+            Some(last) if last.count < self.stretch => {
+                last.count += 1;
+                last.sum += reward;
+                last.seconds = seconds;
+            }
+            _ => {
+                if self.stretches.len() == MAX_POINTS {
+                    self.join_pairs();
+                }
+                self.stretches.push(Stretch {
+                    count: 1,
+                    sum: reward,
+                    seconds,
+                });
+            }
+        }
+    }
+
+    fn join_pairs(&mut self) {
+        self.stretch *= 2;
+        self.stretches = self
+            .stretches
+            .chunks(2)
+            .map(|pair| Stretch {
+                count: pair.iter().map(|stretch| stretch.count).sum(),
+                sum: pair.iter().map(|stretch| stretch.sum).sum(),
+                seconds: pair[pair.len() - 1].seconds,
+            })
+            .collect();
+    }
+
+    fn points(&self) -> Vec<RewardPoint> {
+        let mut rewarded = 0;
+        let point = |stretch: &Stretch| {
+            rewarded += stretch.count;
+            RewardPoint {
+                rewarded,
+                seconds: stretch.seconds,
+                mean_reward: stretch.sum / stretch.count as f64,
+            }
+        };
+        self.stretches.iter().map(point).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::semconv;
+
+    fn call(role: &str, tokens: Option<u64>) -> Span {
+        let mut span = Span::new("ro-1", "at-1", 1, "trace-1", "a", semconv::CHAT_COMPLETION);
+        span.attributes.insert(semconv::CALL_ROLE.to_owned(), json!(role));
+        if let Some(tokens) = tokens {
+            span.attributes
+                .insert(semconv::GEN_AI_INPUT_TOKENS.to_owned(), json!(tokens));
+        }
+        span
+    }
+
+    #[test]
+    fn usage_is_kept_for_each_role_and_for_failed_attempts_too() {
+        let mut tally = Tally::default();
+        tally.count_attempt(true, &[call("agent", Some(5))], 1.0);
+        tally.count_attempt(false, &[call("agent", None)], 2.0);
+        tally.count_usage("gradient", ModelUsage::of_call(Some(1), Some(2)));
+        let agent = ModelUsage {
+            calls: 2,
+            input_tokens: 5,
+            output_tokens: 0,
+            calls_without_tokens: 1,
+        };
+        assert_eq!(tally.usage()["agent"], agent);
+        assert_eq!((tally.total_usage().calls, tally.total_usage().tokens()), (3, 8));
+    }
+
+    #[test]
+    fn absurd_numbers_of_tokens_do_not_overflow() {
+        let mut tally = Tally::default();
+        for _ in 0..2 {
+            tally.count_usage("agent", ModelUsage::of_call(Some(u64::MAX), Some(u64::MAX)));
+        }
+        assert_eq!(tally.total_usage().tokens(), u64::MAX);
+    }
+
+    #[test]
+    fn a_curve_keeps_count_order_and_mean() {
+        for len in [1, 2, 127, 128, 129, 255, 256, 257, 1000, 5000] {
+            let rewards: Vec<f64> = (0..len).map(|index| f64::from(index).sin()).collect();
+            let mut curve = Curve::default();
+            for (index, reward) in rewards.iter().enumerate() {
+                curve.push(*reward, index as f64);
+            }
+            let points = curve.points();
+            assert!(points.len() <= MAX_POINTS && 2 * points.len() >= rewards.len().min(MAX_POINTS));
+            assert_eq!(points[points.len() - 1].rewarded, rewards.len() as u64);
+            let mut from = 0;
+            for point in points {
+                let upto = point.rewarded as usize;
+                let mean = rewards[from..upto].iter().sum::<f64>() / (upto - from) as f64;
+                assert!((point.mean_reward - mean).abs() < 1e-9);
+                assert_eq!(point.seconds, (upto - 1) as f64);
+                from = upto;
+            }
+        }
+    }
+}
