@@ -12,8 +12,9 @@ use crate::{
     execution::Strategy,
     inject::Scope,
     llm_proxy::LlmProxy,
-    run::StopWhen,
+    run::{ProgressSink, StopWhen},
     store::Store,
+    terminal::Screen,
     types::{NamedResources, RolloutConfig, Task},
 };
 
@@ -35,6 +36,8 @@ pub(super) struct Parts {
     pub(super) handle_interrupts: bool,
     pub(super) store_patience: Duration,
     pub(super) cancellation: CancellationToken,
+    pub(super) screen: Option<Screen>,
+    pub(super) progress: Option<Arc<dyn ProgressSink>>,
 }
 
 /// Builds a [`Trainer`].
@@ -106,6 +109,8 @@ impl TrainerBuilder<NoAlgorithm> {
                 handle_interrupts: true,
                 store_patience: Duration::from_secs(60),
                 cancellation: CancellationToken::new(),
+                screen: Some(Screen::stderr()),
+                progress: None,
             },
         }
     }
@@ -235,6 +240,28 @@ impl<A> TrainerBuilder<A> {
     #[must_use]
     pub fn cancellation(mut self, token: CancellationToken) -> Self {
         self.parts.cancellation = token;
+        self
+    }
+
+    /// Where the run shows what it is going to do, how far it has got, and what came of it; the process's standard error if
+    /// not set.
+    #[must_use]
+    pub fn screen(mut self, screen: Screen) -> Self {
+        self.parts.screen = Some(screen);
+        self
+    }
+
+    /// Shows nothing of the run, as a test wants it.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.parts.screen = None;
+        self
+    }
+
+    /// Where the run's progress goes, in place of the screen.
+    #[must_use]
+    pub fn progress(mut self, sink: Arc<dyn ProgressSink>) -> Self {
+        self.parts.progress = Some(sink);
         self
     }
 

@@ -5,6 +5,7 @@
 
 mod builder;
 mod defaults;
+mod display;
 mod error;
 mod record;
 mod report;
