@@ -5,12 +5,16 @@
 //!
 //! This module knows nothing of HTTP, runners or algorithms.
 
+mod claim;
 mod command;
 mod contract;
 mod error;
 mod layer;
 pub mod lifecycle;
+mod line;
 pub mod memory;
+mod paging;
+mod watch;
 
 pub use command::{Answer, AttemptRef, Command, Request, RequestKey, SpanOutcome};
 pub use contract::{Capabilities, EndOfAttempt, Statistics, Store, StoreFuture};
