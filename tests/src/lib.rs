@@ -3,4 +3,5 @@
 #[cfg(doctest)]
 mod book;
 pub mod model;
+pub mod scratch;
 pub mod tier;

@@ -14,6 +14,9 @@ pub mod lifecycle;
 mod line;
 pub mod memory;
 mod paging;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+mod url;
 mod watch;
 
 pub use command::{Answer, AttemptRef, Command, Request, RequestKey, SpanOutcome};
@@ -21,3 +24,6 @@ pub use contract::{Capabilities, EndOfAttempt, Statistics, Store, StoreFuture};
 pub use error::{NotFound, SharedError, StoreError};
 pub use layer::{LayeredStore, StoreLayer};
 pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
+pub use url::open_url;
