@@ -91,6 +91,11 @@ pub(super) fn create(path: &Path) -> Result<PathBuf, StoreError> {
         }
         Err(error) => return Err(unavailable(path, "cannot be created; look at its folder", error)),
     }
+    existing(path)
+}
+
+/// The full name of a file that has to be there already.
+pub(super) fn existing(path: &Path) -> Result<PathBuf, StoreError> {
     fs::canonicalize(path).map_err(|error| unavailable(path, "cannot be found", error))
 }
 

@@ -103,6 +103,7 @@ impl SqliteStoreBuilder {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
         schema::recognise(&connection)?;
+        schema::version(&connection)?;
         // The log makes a commit one sync; at FULL, it happens before the commit is acknowledged.
         let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
