@@ -29,7 +29,7 @@ pub enum Said {
     Ended(RolloutId, AttemptId, AttemptStatus),
     /// Resources were stored as this version, which they hold as a number.
     Resources(u64, u64),
-    /// So long was the write-ahead log after something was acknowledged.
+    /// So long was the write-ahead log when what is said next was acknowledged.
     Synced(u64),
 }
 

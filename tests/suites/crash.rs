@@ -67,6 +67,47 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
     );
 }
 
+/// The operating system stands in for a full disk: it lets no file grow beyond a size, and the writes of SQLite fail.
+#[cfg(unix)]
+#[test]
+fn nothing_acknowledged_is_lost_when_writes_fail() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let folder = Scratch::on_disk();
+    let path = folder.path("full.db");
+    let mut ledger = Ledger::default();
+    for (life, blocks) in [(1, 600), (2, 1200), (3, 2400)] {
+        let output = Command::new("sh")
+            .args(["-c", "trap '' XFSZ; ulimit -f $0; exec \"$@\""])
+            .arg(blocks.to_string())
+            .arg(env!("CARGO_BIN_EXE_durable_writer"))
+            .arg(&path)
+            .arg(life.to_string())
+            .output()
+            .unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(complaint.contains("full.db: "), "{complaint}");
+        assert!(!output.status.success());
+        let said = String::from_utf8(output.stdout).unwrap();
+        let said: Vec<Said> = said
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert!(
+            said.len() > 10,
+            "the file was full too soon to prove anything: {}",
+            said.len()
+        );
+        ledger.note(said);
+        let store = SqliteStore::open(&path).unwrap();
+        runtime.block_on(ledger.hold_against(&store));
+        drop(store);
+        assert_eq!(sqlite::check(&path).unwrap(), Vec::<String>::new());
+    }
+}
+
 #[derive(Debug, Default)]
 struct Totals {
     acknowledged: usize,

@@ -55,10 +55,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn synced(&self) {
+    /// Says what was acknowledged; first, how long the log was then: so much of it has to survive for this to be true.
+    fn acknowledged(&self, said: &Said) {
         if let Ok(log) = std::fs::metadata(&self.log) {
             say(&Said::Synced(log.len()));
         }
+        say(said);
     }
 
     async fn enqueue(&self, number: u64) -> Result<(), StoreError> {
@@ -72,11 +74,10 @@ impl Writer {
             let lightning_core::store::Answer::Enqueued(made) = answer else {
                 panic!("enqueueing answers with rollouts");
             };
-            say(&Said::Enqueued(
+            self.acknowledged(&Said::Enqueued(
                 batch,
                 made.into_iter().map(|rollout| rollout.rollout_id).collect(),
             ));
-            self.synced();
         }
         Ok(())
     }
@@ -94,12 +95,12 @@ impl Writer {
             };
             let id = claimed.rollout.rollout_id.clone();
             let attempt_id = claimed.attempt.attempt_id.clone();
-            say(&Said::Claimed(id.clone(), attempt_id.clone()));
+            self.acknowledged(&Said::Claimed(id.clone(), attempt_id.clone()));
             let drawn = self
                 .store
                 .get_next_span_sequence_id(id.clone(), attempt_id.clone())
                 .await?;
-            say(&Said::Drew(id.clone(), drawn));
+            self.acknowledged(&Said::Drew(id.clone(), drawn));
             let of_attempt = usize::try_from(count % 4).expect("small") + 1;
             let spans: Vec<Span> = (0..of_attempt)
                 .map(|n| {
@@ -119,7 +120,7 @@ impl Writer {
                 .collect();
             let ids = spans.iter().map(|span| span.span_id.clone()).collect();
             self.store.add_many_spans(spans).await?;
-            say(&Said::Stored(id.clone(), attempt_id.clone(), ids));
+            self.acknowledged(&Said::Stored(id.clone(), attempt_id.clone(), ids));
             // Some attempts are abandoned, so that time limits have something to do.
             if count % 5 < 4 {
                 let status = if count % 5 == 3 {
@@ -131,9 +132,8 @@ impl Writer {
                 self.store
                     .update_attempt(id.clone(), which, AttemptPatch::status(status))
                     .await?;
-                say(&Said::Ended(id, attempt_id, status));
+                self.acknowledged(&Said::Ended(id, attempt_id, status));
             }
-            self.synced();
         }
         Ok(())
     }
@@ -144,8 +144,7 @@ impl Writer {
             number += 1;
             let resources = NamedResources::new().with("number", Resource::json(number));
             let update = self.store.update_resources(RESOURCES.into(), resources).await?;
-            say(&Said::Resources(update.version, number));
-            self.synced();
+            self.acknowledged(&Said::Resources(update.version, number));
         }
     }
 }

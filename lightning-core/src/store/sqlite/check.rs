@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
 use super::{
     failure::Failure,
     file::{self, Lock},
+    open::connect,
     records::{Stored, text},
     schema,
     totals::Totals,
@@ -86,8 +87,8 @@ pub fn check(path: impl AsRef<Path>) -> Result<Vec<String>, StoreError> {
 }
 
 fn look_through(path: &Path) -> Result<Vec<String>, Failure> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    file::is_there(path)?;
+    let connection = connect(path)?;
     schema::recognise(&connection)?;
     schema::current(&connection)?;
     let mut problems = integrity(&connection)?;

@@ -126,11 +126,10 @@ CREATE TABLE totals (
 ) STRICT, WITHOUT ROWID;
 "];
 
-/// Refuses what is not a store of ours, before anything is written to it. An empty file will become one.
+/// Refuses what is not a store of ours, before anything is written to it.
 pub(super) fn recognise(connection: &Connection) -> Result<(), Failure> {
     let id: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if id == APPLICATION_ID || (id == 0 && tables == 0) {
+    if id == APPLICATION_ID {
         return Ok(());
     }
     Err(StoreError::invalid(
