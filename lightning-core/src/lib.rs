@@ -18,6 +18,7 @@
 //! | `testing` | `testing`: rollouts step by step, assertions, a scripted LLM server, clock and ids by hand, a store that fails on demand, the conformance suite of stores |
 //! | `client` | `client`: a store behind a URL, also one of Python's `agl store` |
 //! | `server` | `server`: any store over HTTP, in the wire format of `agentlightning==0.3.0`, with OTLP and metrics |
+//! | `sqlite` | [`store`]: `SqliteStore`, a durable store in one file, with SQLite compiled in |
 //! | `full` | all of the above |
 
 pub mod adapter;

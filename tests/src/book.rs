@@ -9,6 +9,10 @@ struct FirstAlgorithm;
 #[doc = include_str!("../../docs/src/store.md")]
 struct Store;
 
+#[cfg(feature = "sqlite")]
+#[doc = include_str!("../../docs/src/durable-store.md")]
+struct DurableStore;
+
 #[doc = include_str!("../../docs/src/watch-a-run.md")]
 struct WatchARun;
 
