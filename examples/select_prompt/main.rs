@@ -178,17 +178,7 @@ async fn main() -> anyhow::Result<()> {
             begin.replace('\n', " ")
         );
     }
-    println!("\nthe best:\n\n{}\n", report.output.best.template);
-    for usage in &report.model_usage {
-        println!(
-            "{}: {} calls, {} tokens in, {} out",
-            usage.role, usage.calls, usage.input_tokens, usage.output_tokens
-        );
-    }
-    println!(
-        "{} rollouts in {:.2} s",
-        report.rollouts.succeeded, report.seconds
-    );
+    println!("\nthe best:\n\n{}", report.output.best.template);
     Ok(())
 }
 
