@@ -12,5 +12,8 @@ struct Store;
 #[doc = include_str!("../../docs/src/test-an-algorithm.md")]
 struct TestAnAlgorithm;
 
+#[doc = include_str!("../../docs/src/watch-a-run.md")]
+struct WatchARun;
+
 #[doc = include_str!("../../README.md")]
 struct Readme;
