@@ -273,16 +273,19 @@ async fn a_stream_of_tokens_has_one_event_for_each_log_probability() {
 
 #[tokio::test]
 async fn the_models_of_the_script_are_listed() {
-    let server = start(Script::new().model("small").model("large"));
-    let received = soon(read(send(&server, "GET /v1/models", "").await)).await.json();
-    let names: Vec<&Value> = received["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|model| &model["id"])
-        .collect();
-    assert_eq!(names, ["small", "large"]);
-    assert_eq!(received["object"], "list");
+    async fn listed(server: &ScriptedLlm) -> Vec<Value> {
+        let received = soon(read(send(server, "GET /v1/models", "").await)).await.json();
+        assert_eq!(received["object"], "list");
+        let models = received["data"].as_array().unwrap();
+        models.iter().map(|model| model["id"].clone()).collect()
+    }
+    let named = start(Script::new().model("small").model("large"));
+    assert_eq!(listed(&named).await, ["small", "large"]);
+    assert_eq!(listed(&start(Script::new())).await, ["scripted"]);
+    assert_eq!(
+        listed(&start(|_: &ReceivedRequest| Reply::text(""))).await,
+        ["scripted"]
+    );
 }
 
 // ---- scripts

@@ -71,8 +71,12 @@ pub trait Responder: Send + Sync + 'static {
 
     /// The models that the server lists. Others are answered too.
     fn models(&self) -> Vec<String> {
-        vec!["scripted".to_owned()]
+        unnamed_model()
     }
+}
+
+fn unnamed_model() -> Vec<String> {
+    vec!["scripted".to_owned()]
 }
 
 impl<F: Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static> Responder for F {
