@@ -23,6 +23,8 @@
 pub mod adapter;
 pub mod agent;
 pub mod algorithm;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod clock;
 pub mod data;
 pub mod emitter;
@@ -37,6 +39,8 @@ pub mod registry;
 pub mod run;
 pub mod runner;
 pub mod semconv;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod store;
 pub mod template;
 pub mod terminal;
@@ -45,6 +49,8 @@ pub mod testing;
 pub mod tracer;
 pub mod trainer;
 pub mod types;
+#[cfg(feature = "wire")]
+pub(crate) mod wire;
 
 #[doc(hidden)]
 #[path = "private.rs"]

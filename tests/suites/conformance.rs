@@ -1,5 +1,7 @@
 //! The conformance suite against every backend, one test for each case.
 
+#[cfg(feature = "full")]
+use std::sync::Arc;
 use std::{collections::HashSet, process::ExitCode};
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -19,13 +21,34 @@ fn memory() -> Fixture {
     Fixture::new(MemoryStore::builder().clock(clock.clone()).build(), clock)
 }
 
+/// Memory behind a server, as its client sees it. Both take their time from the fixture's clock.
+#[cfg(feature = "full")]
+fn http() -> Fixture {
+    use lightning_core::{client::StoreClient, server};
+
+    let clock = ManualClock::default();
+    let store = Arc::new(MemoryStore::builder().clock(clock.clone()).build());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = server::StoreServer::on(listener, store, server::ServerOptions::default()).unwrap();
+    let client = StoreClient::builder(server.url())
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    tokio::spawn(server.serve(tokio_util::sync::CancellationToken::new()));
+    Fixture::new(client, clock)
+}
+
 fn main() -> ExitCode {
-    let backends: [(&str, Backend); 1] = [("memory", memory)];
+    let backends: &[(&str, Backend)] = &[
+        ("memory", memory),
+        #[cfg(feature = "full")]
+        ("http", http),
+    ];
     let mut trials = vec![Trial::test(
         "the_suite::has_at_least_120_cases_of_different_names",
         count_cases,
     )];
-    for (backend, make) in backends {
+    for &(backend, make) in backends {
         trials.extend(conformance::cases().map(|case| {
             let name = format!("{backend}::{}::{}", case.area(), case.name());
             Trial::test(name, move || run(case, make))

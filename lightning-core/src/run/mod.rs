@@ -32,7 +32,7 @@ pub use self::{
     evaluator::{Evaluation, Evaluator, FailurePolicy},
     folder::{RunFolder, RunLock},
     metrics::Metric,
-    outcome::{NoSignal, Outcome, OutcomeResult},
+    outcome::{Outcome, OutcomeResult},
     progress::{Progress, ProgressEvent, ProgressSink},
     stop::{Achieved, StopReason, StopWhen},
     tally::{ModelUsage, RewardPoint, RolloutCounts},

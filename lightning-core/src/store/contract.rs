@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, AttemptRef, Command, Request, SpanOutcome, StoreError};
+use super::{Answer, AttemptRef, Command, Request, RequestKey, SpanOutcome, StoreError};
 use crate::types::{
     Attempt, AttemptId, AttemptPatch, AttemptQuery, AttemptStatus, AttemptedRollout, JsonObject,
     NamedResources, NewRollout, Page, ResourcesId, ResourcesQuery, ResourcesUpdate, Rollout, RolloutId,
@@ -134,6 +134,19 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
         worker_id: Option<WorkerId>,
         wait: Duration,
+    ) -> StoreFuture<'_, Vec<AttemptedRollout>>;
+
+    /// As [`dequeue_or_wait`](Self::dequeue_or_wait), under a request key: repeated with the same key, `limit` and
+    /// `worker_id`, it gives the rollouts that it gave before, and does not wait. That nothing came is not remembered.
+    ///
+    /// The key is the one of [`Command::DequeueRollouts`]: what was claimed here is given to that command too. So a
+    /// caller behind a network loses no claim when a connection breaks while it waits.
+    fn dequeue_or_wait_once(
+        &self,
+        limit: usize,
+        worker_id: Option<WorkerId>,
+        wait: Duration,
+        key: RequestKey,
     ) -> StoreFuture<'_, Vec<AttemptedRollout>>;
 
     /// Those of the rollouts that are terminal, as soon as all of them are, or else when `timeout` is over.

@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Answer, Capabilities, EndOfAttempt, Request, Statistics, Store, StoreError, StoreFuture};
+use super::{
+    Answer, Capabilities, EndOfAttempt, Request, RequestKey, Statistics, Store, StoreError, StoreFuture,
+};
 use crate::types::{
     Attempt, AttemptId, AttemptQuery, AttemptedRollout, Page, ResourcesId, ResourcesQuery, ResourcesUpdate,
     Rollout, RolloutId, RolloutQuery, RolloutSnapshot, Span, SpanQuery, Worker, WorkerId, WorkerQuery,
@@ -78,6 +80,8 @@ impl<L: StoreLayer> Store for LayeredStore<L> {
 
     pass_on! {
         fn dequeue_or_wait(&self, limit: usize, worker_id: Option<WorkerId>, wait: Duration)
+            -> StoreFuture<'_, Vec<AttemptedRollout>>;
+        fn dequeue_or_wait_once(&self, limit: usize, worker_id: Option<WorkerId>, wait: Duration, key: RequestKey)
             -> StoreFuture<'_, Vec<AttemptedRollout>>;
         fn wait_for_rollouts<'a>(&'a self, rollout_ids: &'a [RolloutId], timeout: Option<Duration>)
             -> StoreFuture<'a, Vec<Rollout>>;

@@ -4,8 +4,8 @@ use std::{collections::VecDeque, sync::Mutex, time::Duration};
 
 use lightning_core::{
     store::{
-        Answer, Capabilities, Command, EndOfAttempt, MemoryStore, Request, SpanOutcome, Statistics, Store,
-        StoreError, StoreFuture,
+        Answer, Capabilities, Command, EndOfAttempt, MemoryStore, Request, RequestKey, SpanOutcome,
+        Statistics, Store, StoreError, StoreFuture,
     },
     types::{
         Attempt, AttemptId, AttemptQuery, AttemptedRollout, Page, ResourcesId, ResourcesQuery,
@@ -106,6 +106,16 @@ impl Store for FaultyStore {
         wait: Duration,
     ) -> StoreFuture<'_, Vec<AttemptedRollout>> {
         self.inner.dequeue_or_wait(limit, worker_id, wait)
+    }
+
+    fn dequeue_or_wait_once(
+        &self,
+        limit: usize,
+        worker_id: Option<WorkerId>,
+        wait: Duration,
+        key: RequestKey,
+    ) -> StoreFuture<'_, Vec<AttemptedRollout>> {
+        self.inner.dequeue_or_wait_once(limit, worker_id, wait, key)
     }
 
     fn wait_for_rollouts<'a>(

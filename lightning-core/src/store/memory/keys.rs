@@ -61,8 +61,12 @@ impl AnsweredKeys {
         }
     }
 
-    /// Keeps an answer for repetitions.
+    /// Keeps an answer for repetitions, in place of one that was kept before.
     pub(super) fn remember(&mut self, key: RequestKey, fingerprint: u64, answer: Answer, now: Timestamp) {
+        if let Some(first) = self.answers.get_mut(&key) {
+            *first = Answered { fingerprint, answer };
+            return;
+        }
         if self.order.len() >= KEPT_ANSWERS {
             self.forget_oldest();
         }

@@ -24,8 +24,13 @@ use std::{
 
 use tokio::{sync::Notify, task::AbortHandle};
 
-use self::{state::State, watch::Countdown};
-use super::{Answer, Capabilities, EndOfAttempt, Request, Statistics, Store, StoreError, StoreFuture};
+use self::{
+    state::{Claim, State},
+    watch::Countdown,
+};
+use super::{
+    Answer, Capabilities, EndOfAttempt, Request, RequestKey, Statistics, Store, StoreError, StoreFuture,
+};
 use crate::{
     clock::{Clock, SystemClock},
     ids::{IdSource, RandomIds},
@@ -143,6 +148,68 @@ impl MemoryStore {
         Box::pin(async move { self.with_state(|state, _| read(state)) })
     }
 
+    /// Claims rollouts, or waits for some to come.
+    async fn claim(
+        &self,
+        limit: usize,
+        worker_id: Option<WorkerId>,
+        wait: Duration,
+        key: Option<RequestKey>,
+    ) -> Result<Vec<AttemptedRollout>, StoreError> {
+        let claim = Claim {
+            limit,
+            worker_id,
+            key,
+        };
+        let parked = self.with_state(|state, now| {
+            if let Some(claimed) = state.claimed_before(&claim, now)? {
+                return Ok(Err(claimed));
+            }
+            if limit == 0 || wait.is_zero() || !state.queue.has_line() {
+                let claimed = state.claim(&claim, now)?;
+                if limit == 0 || wait.is_zero() || !claimed.is_empty() {
+                    return Ok(Err(claimed));
+                }
+            } else {
+                state.came_for_work(&claim, now);
+            }
+            let (ticket, bell) = state.queue.park();
+            Ok::<_, StoreError>(Ok((now + wait, ticket, bell)))
+        })?;
+        let (deadline, ticket, bell) = match parked {
+            Ok(parked) => parked,
+            Err(claimed) => return Ok(claimed),
+        };
+        let _leave = Leave {
+            shared: &self.shared,
+            leave: |state| state.queue.leave(ticket),
+        };
+        let give_up = self.shared.clock.sleep_past(deadline);
+        tokio::pin!(give_up);
+        loop {
+            tokio::select! {
+                biased;
+                () = bell.notified() => {
+                    let claimed = self.with_state(|state, now| {
+                        // Another call under the same key may have been served meanwhile.
+                        if let Some(claimed) = state.claimed_before(&claim, now)? {
+                            return Ok(claimed);
+                        }
+                        let claimed = state.claim(&claim, now)?;
+                        if claimed.is_empty() {
+                            state.queue.park_again(ticket);
+                        }
+                        Ok::<_, StoreError>(claimed)
+                    })?;
+                    if !claimed.is_empty() {
+                        return Ok(claimed);
+                    }
+                }
+                () = &mut give_up => return Ok(Vec::new()),
+            }
+        }
+    }
+
     /// Tells the task that applies time limits of an earlier one, and starts it if it is not running. Outside a Tokio
     /// runtime there is no task; time limits are applied by the next operation then.
     fn keep_deadlines(&self) {
@@ -249,48 +316,17 @@ impl Store for MemoryStore {
         worker_id: Option<WorkerId>,
         wait: Duration,
     ) -> StoreFuture<'_, Vec<AttemptedRollout>> {
-        Box::pin(async move {
-            let parked = self.with_state(|state, now| {
-                if limit == 0 || wait.is_zero() || !state.queue.has_line() {
-                    let claimed = state.dequeue(limit, worker_id.clone(), now);
-                    if limit == 0 || wait.is_zero() || !claimed.is_empty() {
-                        return Err(claimed);
-                    }
-                } else {
-                    state.dequeue(0, worker_id.clone(), now);
-                }
-                let (ticket, bell) = state.queue.park();
-                Ok((now + wait, ticket, bell))
-            });
-            let (deadline, ticket, bell) = match parked {
-                Ok(parked) => parked,
-                Err(claimed) => return Ok(claimed),
-            };
-            let _leave = Leave {
-                shared: &self.shared,
-                leave: |state| state.queue.leave(ticket),
-            };
-            let give_up = self.shared.clock.sleep_past(deadline);
-            tokio::pin!(give_up);
-            loop {
-                tokio::select! {
-                    biased;
-                    () = bell.notified() => {
-                        let claimed = self.with_state(|state, now| {
-                            let claimed = state.dequeue(limit, worker_id.clone(), now);
-                            if claimed.is_empty() {
-                                state.queue.park_again(ticket);
-                            }
-                            claimed
-                        });
-                        if !claimed.is_empty() {
-                            return Ok(claimed);
-                        }
-                    }
-                    () = &mut give_up => return Ok(Vec::new()),
-                }
-            }
-        })
+        Box::pin(self.claim(limit, worker_id, wait, None))
+    }
+
+    fn dequeue_or_wait_once(
+        &self,
+        limit: usize,
+        worker_id: Option<WorkerId>,
+        wait: Duration,
+        key: RequestKey,
+    ) -> StoreFuture<'_, Vec<AttemptedRollout>> {
+        Box::pin(self.claim(limit, worker_id, wait, Some(key)))
     }
 
     fn wait_for_rollouts<'a>(

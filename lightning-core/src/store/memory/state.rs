@@ -11,7 +11,7 @@ use super::{keys::AnsweredKeys, queue::Queue, resources::ResourceTable, watch::W
 use crate::{
     ids::IdSource,
     store::{
-        Answer, AttemptRef, Command, EndOfAttempt, NotFound, Request, SpanOutcome, StoreError,
+        Answer, AttemptRef, Command, EndOfAttempt, NotFound, Request, RequestKey, SpanOutcome, StoreError,
         lifecycle::{self, Effects, Standing},
     },
     types::{
@@ -19,6 +19,24 @@ use crate::{
         RolloutSnapshot, RolloutStatus, Span, Timestamp, Worker, WorkerId,
     },
 };
+
+/// What a caller who may wait asks of the queue.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) limit: usize,
+    pub(super) worker_id: Option<WorkerId>,
+    pub(super) key: Option<RequestKey>,
+}
+
+impl Claim {
+    /// The command that does the same without waiting.
+    fn command(&self) -> Command {
+        Command::DequeueRollouts {
+            limit: self.limit,
+            worker_id: self.worker_id.clone(),
+        }
+    }
+}
 
 /// A rollout with all that belongs to it.
 #[derive(Debug)]
@@ -311,7 +329,45 @@ impl State {
         Ok(place)
     }
 
-    pub(super) fn dequeue(
+    /// What was claimed before under the same key; an empty claim does not count.
+    pub(super) fn claimed_before(
+        &mut self,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Result<Option<Vec<AttemptedRollout>>, StoreError> {
+        let Some(key) = &claim.key else {
+            return Ok(None);
+        };
+        let fingerprint = self.keys.fingerprint(&claim.command())?;
+        Ok(match self.keys.answer(key, fingerprint, now)? {
+            Some(Answer::Dequeued(claimed)) if !claimed.is_empty() => Some(claimed),
+            _ => None,
+        })
+    }
+
+    /// Takes rollouts from the head of the queue, and remembers them under the key.
+    pub(super) fn claim(
+        &mut self,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Result<Vec<AttemptedRollout>, StoreError> {
+        let claimed = self.dequeue(claim.limit, claim.worker_id.clone(), now);
+        if let Some(key) = &claim.key
+            && !claimed.is_empty()
+        {
+            let fingerprint = self.keys.fingerprint(&claim.command())?;
+            let answer = Answer::Dequeued(claimed.clone());
+            self.keys.remember(key.clone(), fingerprint, answer, now);
+        }
+        Ok(claimed)
+    }
+
+    /// The worker of the claim asks for work and has to wait.
+    pub(super) fn came_for_work(&mut self, claim: &Claim, now: Timestamp) {
+        self.dequeue(0, claim.worker_id.clone(), now);
+    }
+
+    fn dequeue(
         &mut self,
         limit: usize,
         worker_id: Option<WorkerId>,

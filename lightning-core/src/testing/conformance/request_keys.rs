@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::area;
@@ -5,6 +7,8 @@ use crate::{
     store::{Answer, AttemptRef, Command, Request, StoreError},
     types::{AttemptPatch, AttemptStatus, NewRollout, RolloutPatch, RolloutStatus},
 };
+
+const LONG: Duration = Duration::from_secs(3600);
 
 fn enqueue(task: i32) -> Command {
     Command::EnqueueRollouts {
@@ -49,6 +53,47 @@ area! { "request_keys";
         let first = f.store.execute(Request::keyed(claim.clone(), "claim")).await.unwrap();
         assert_eq!(f.store.execute(Request::keyed(claim, "claim")).await.unwrap(), first);
         assert_eq!(f.claimed_id().await, Some(ids[1].clone()));
+    }
+
+    async fn a_claim_that_may_wait_is_made_once_for_a_key(f) {
+        let ids = f.enqueue_many(2).await;
+        let claim = || f.store.dequeue_or_wait_once(1, Some("w".into()), LONG, "claim".into());
+        let first = claim().await.unwrap();
+        assert_eq!(first[0].rollout_id, ids[0]);
+        assert_eq!(claim().await.unwrap(), first);
+        let plain = Command::DequeueRollouts { limit: 1, worker_id: Some("w".into()) };
+        let repeated = f.store.execute(Request::keyed(plain, "claim")).await.unwrap();
+        assert_eq!(repeated, Answer::Dequeued(first));
+        assert_eq!(f.claimed_id().await, Some(ids[1].clone()));
+    }
+
+    async fn a_claim_that_came_back_empty_leaves_its_key_free(f) {
+        let claim = || f.store.dequeue_or_wait_once(1, None, Duration::ZERO, "claim".into());
+        assert_eq!(claim().await, Ok(vec![]));
+        let id = f.enqueue().await.rollout_id;
+        assert_eq!(claim().await.unwrap()[0].rollout_id, id);
+        assert_eq!(claim().await.unwrap()[0].rollout_id, id);
+        assert_eq!(f.claimed_id().await, None);
+    }
+
+    async fn a_parked_claim_is_repeated_after_it_was_served(f) {
+        let store = f.store.clone();
+        let claim = move || {
+            let store = store.clone();
+            async move { store.dequeue_or_wait_once(1, None, LONG, "claim".into()).await.unwrap() }
+        };
+        let parked = tokio::spawn(claim());
+        f.parked().await;
+        f.enqueue_many(2).await;
+        let first = parked.await.unwrap();
+        assert_eq!(claim().await, first);
+    }
+
+    async fn a_key_of_another_claim_is_refused(f) {
+        f.enqueue_many(2).await;
+        f.store.dequeue_or_wait_once(1, None, LONG, "claim".into()).await.unwrap();
+        let error = f.store.dequeue_or_wait_once(2, None, LONG, "claim".into()).await.unwrap_err();
+        assert_eq!(error, StoreError::KeyReused { key: "claim".to_owned() });
     }
 
     async fn the_first_answer_is_repeated_whatever_happened_since(f) {

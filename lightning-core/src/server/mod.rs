@@ -1,0 +1,48 @@
+//! Any [`Store`] over HTTP, in the wire format of `agentlightning==0.3.0`, with OTLP traces and metrics.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use lightning_core::{server::{ServerOptions, StoreServer}, store::MemoryStore};
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = StoreServer::bind("127.0.0.1:4747", Arc::new(MemoryStore::new()), ServerOptions::default()).await?;
+//! println!("listening on {}", server.url());
+//! server.serve(CancellationToken::new()).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The handlers are thin: they read a request, hand a command or a query to the store, and write down its answer. What a
+//! status becomes, who is woken and when, is the store's business. This module knows no runners and no algorithms.
+
+mod app;
+mod auth;
+mod extract;
+mod metrics;
+mod options;
+mod otlp;
+mod refusal;
+mod routes;
+mod serve;
+
+pub use options::ServerOptions;
+pub use serve::{ServerError, StoreServer};
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::store::Store;
+
+/// The port that servers of stores listen on.
+pub const DEFAULT_PORT: u16 = 4747;
+
+/// The routes over a store, to be merged into a larger router or called in a test.
+///
+/// Those who wait are parked until the store wakes them; nothing ends that wait when the surrounding server shuts down.
+/// [`StoreServer`] does that too.
+pub fn router(store: Arc<dyn Store>, options: &ServerOptions) -> axum::Router {
+    routes::router(app::App::new(store, options, CancellationToken::new()), options)
+}
