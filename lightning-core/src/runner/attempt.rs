@@ -160,7 +160,7 @@ impl<T: Task> Runner<T> {
                 target: "lightning::runner",
                 rollout_id = %recording.rollout_id(),
                 attempt_id = %recording.attempt_id(),
-                error = panic_message(&*panic),
+                error = emitter::panic_message(&*panic),
                 "the agent panicked as it was dropped"
             );
         }
@@ -214,9 +214,8 @@ impl<T: Task> Runner<T> {
                 Err(format!("{error:#}"))
             }
             Err(panic) => {
-                let message = panic_message(&*panic);
-                let _ = emitter::emit_exception(&Panicked(message.clone()));
-                Err(format!("the agent panicked: {message}"))
+                let _ = emitter::emit_exception(emitter::Exception::from_panic(&*panic));
+                Err(format!("the agent panicked: {}", emitter::panic_message(&*panic)))
             }
         }
     }
@@ -314,15 +313,3 @@ fn failed(reason: impl Into<String>) -> AttemptPatch {
         ..AttemptPatch::status(AttemptStatus::Failed)
     }
 }
-
-/// What a panic said.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "it did not say why".to_owned())
-}
-
-/// A panic as an exception of the trace.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Panicked(String);

@@ -15,7 +15,6 @@ use std::{fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures::FutureExt as _;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::attempt::panic_message;
 use self::heartbeat::Heart;
 pub use self::{
     error::RunnerError,
@@ -25,6 +24,7 @@ pub use self::{
 use crate::{
     agent::{Agent, Hook, HookFuture, RolloutContext, RolloutEnd},
     clock::{Clock, SystemClock},
+    emitter,
     ids::{IdSource, RandomIds},
     inject::Scope,
     store::{Store, StoreError, StoreFuture},
@@ -313,7 +313,7 @@ impl<T: Task> Runner<T> {
                 outcome = hook => match outcome {
                     Ok(Ok(())) => continue,
                     Ok(Err(error)) => format!("{error:#}"),
-                    Err(panic) => format!("it panicked: {}", panic_message(&*panic)),
+                    Err(panic) => format!("it panicked: {}", emitter::panic_message(&*panic)),
                 },
                 () = stop.aborting() => "it had not ended when the runner was stopped".to_owned(),
             };
