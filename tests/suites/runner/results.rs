@@ -85,6 +85,7 @@ async fn an_error_fails_the_attempt_with_its_whole_chain() {
         exception.attributes[semconv::EXCEPTION_MESSAGE],
         "the model did not answer"
     );
+    assert_eq!(exception.attributes[semconv::EXCEPTION_TYPE], "Error");
 }
 
 #[tokio::test]
@@ -102,6 +103,7 @@ async fn a_panic_fails_the_attempt_with_its_message_and_keeps_the_trace() {
     );
     let names: Vec<&str> = step.end.spans.iter().map(|span| span.name.as_str()).collect();
     assert_eq!(names, [semconv::MESSAGE, semconv::EXCEPTION]);
+    assert_eq!(step.end.spans[1].attributes[semconv::EXCEPTION_TYPE], "panic");
 }
 
 #[tokio::test]

@@ -73,7 +73,6 @@ fn a_banner_leaves_out_what_is_not_there() {
 Lightning VERSION · 
   runners       elsewhere
   rollouts      1 attempt, no time limit
-  stops at      none
   seed          0
   run folder    temporary
 ";
