@@ -11,7 +11,9 @@ those for what was recorded. A result is `{"ok": …}` or `{"error": …}`.
 """
 
 import asyncio
+import functools
 import json
+import logging
 import os
 import sys
 import threading
@@ -23,10 +25,17 @@ os.dup2(2, 1)
 os.environ.setdefault("AGENTOPS_LOG_LEVEL", "CRITICAL")
 os.environ.setdefault("OTEL_SDK_DISABLED", "false")
 
+import agentlightning.adapter.messages as messages_module
 import agentlightning.adapter.triplet as triplet_module
+import agentlightning.emitter.reward as reward_module
 from agentlightning.adapter.messages import TraceToMessages
 from agentlightning.adapter.triplet import LlmProxyTraceToTriplet, RewardMatchPolicy, TracerTraceToTriplet, TraceTree
 from agentlightning.types import Span
+from pydantic import TypeAdapter
+
+
+# It warns of every reward in an older form.
+logging.disable(logging.CRITICAL)
 
 
 class InOrder:
@@ -49,6 +58,8 @@ class InOrder:
 
 
 triplet_module.set = InOrder
+# They build these anew for each message and each span, which takes most of the time.
+messages_module.TypeAdapter = reward_module.TypeAdapter = functools.cache(TypeAdapter)
 
 
 def adapt(run, spans):
@@ -75,9 +86,10 @@ def adapt(run, spans):
 
 def results(runs, spans):
     made = []
+    validated = [Span.model_validate(span) for span in spans]
     for run in runs:
         try:
-            made.append({"ok": adapt(run, [Span.model_validate(span) for span in spans])})
+            made.append({"ok": adapt(run, validated)})
         except Exception as error:
             made.append({"error": f"{type(error).__name__}: {error}"})
     return made
@@ -182,9 +194,14 @@ def recorded(scripts):
     return traces
 
 
-def plain(value):
-    """What pydantic validates lazily."""
-    return list(value)
+def finite(value):
+    """JSON has no infinities."""
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    # pydantic validates some lists lazily.
+    return value if value is None or isinstance(value, (str, int, float)) else [finite(item) for item in value]
 
 
 request = json.load(sys.stdin)
@@ -194,7 +211,7 @@ answer = {
     "sets": [results(of["runs"], of["spans"]) for of in request["sets"]],
     "of_recorded": [results(request["runs"], trace) for trace in traces],
 }
-json.dump(answer, answer_to, default=plain)
+json.dump(finite(answer), answer_to)
 answer_to.close()
 # Threads of the tracer would keep the process.
 os._exit(0)
