@@ -17,17 +17,7 @@ use serde_json::json;
 #[rollout]
 async fn read_invoice(task: &Invoice, resources: NamedResources) -> anyhow::Result<Reward> {
     let rules: Rules = resources.json("rules")?;
-    let found = extract(&task.line, &rules);
-    let right = [
-        ("date", found.date.as_ref() == Some(&task.date)),
-        ("amount", found.amount == Some(task.amount)),
-        ("party", found.party.as_ref() == Some(&task.party)),
-    ];
-    let share = right.iter().filter(|(_, is_right)| *is_right).count() as f64 / 3.0;
-    let reward = Reward::new("right", share);
-    Ok(right.iter().fold(reward, |reward, (field, is_right)| {
-        reward.with(*field, f64::from(u8::from(*is_right)))
-    }))
+    Ok(extract(&task.line, &rules).compared_with(task))
 }
 
 /// How good a set of rules is.

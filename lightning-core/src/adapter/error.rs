@@ -172,9 +172,9 @@ impl fmt::Display for Listed<'_> {
 impl fmt::Display for EmptyReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSpans => {
-                f.write_str("there are no spans; is the agent traced, or does it call a model at all?")
-            }
+            Self::NoSpans => f.write_str(
+                "the trace is empty; let the agent return a reward, emit something, or record its calls of models",
+            ),
             Self::NoModelCall {
                 wanted,
                 span_names,

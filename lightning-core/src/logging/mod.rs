@@ -32,6 +32,7 @@
 
 mod levels;
 mod line;
+mod panics;
 
 use std::{env, ffi::OsString};
 
@@ -228,17 +229,23 @@ impl Logging {
             format: self.format,
             screen: self.screen.unwrap_or_else(Screen::stderr),
         };
-        let recording = self.recording.map(tracer::layer_with);
-        Layer::and_then(recording, logs.with_filter(self.levels))
+        // `Layer::and_then` would be shorter, but on a bare registry it takes the levels of one of the two for those of both.
+        let mut layers = vec![logs.with_filter(self.levels).boxed()];
+        layers.extend(self.recording.map(|options| tracer::layer_with(options).boxed()));
+        layers
     }
 
-    /// Makes it the program's subscriber.
+    /// Makes it the program's subscriber. On a terminal, messages of panics appear above the bars from then on.
     ///
     /// # Errors
     ///
     /// [`LoggingError::Initialised`] and [`LoggingError::ForeignSubscriber`].
     pub fn install(self) -> Result<(), LoggingError> {
+        let screen = self.screen.clone().unwrap_or_else(Screen::stderr);
         let installed = tracing::subscriber::set_global_default(Registry::default().with(self.layer()));
+        if installed.is_ok() {
+            panics::report_above_bars(screen);
+        }
         installed.map_err(|_| {
             let is_ours = tracing::dispatcher::get_default(|present| present.is::<LogLayer>());
             if is_ours {

@@ -9,9 +9,7 @@ async fn a_number_that_is_returned_is_stored_as_the_reward() {
         .step(&json!(1))
         .await
         .unwrap();
-    assert_eq!(step.end.attempt.status, AttemptStatus::Succeeded);
-    assert_eq!(step.rollout.status, RolloutStatus::Succeeded);
-    assert_eq!(step.end.reward(), Some(Reward::from(0.25)));
+    assert_step(&step).succeeded().reward(0.25);
 }
 
 #[tokio::test]
@@ -29,7 +27,7 @@ async fn an_agent_that_returns_nothing_is_judged_by_its_trace() {
         anyhow::Ok(())
     });
     let step = runner(agent, &store()).build().step(&json!(1)).await.unwrap();
-    assert_eq!(step.end.reward(), Some(Reward::from(0.75)));
+    assert_step(&step).reward(0.75);
     assert_eq!(step.end.spans.len(), 1);
 }
 
@@ -56,7 +54,7 @@ async fn spans_that_are_returned_are_stored_under_the_attempt() {
         .iter()
         .map(|span| (span.sequence_id, span.name.as_str()))
         .collect();
-    assert_eq!(step.end.attempt.status, AttemptStatus::Succeeded);
+    assert_step(&step).succeeded();
     assert_eq!(found.len(), 3, "{found:?}");
     assert!(
         found.values().any(|name| *name == "own 000000000000000b"),
@@ -72,11 +70,9 @@ async fn an_error_fails_the_attempt_with_its_whole_chain() {
     });
     let store = store();
     let step = runner(agent, &store).build().step(&json!(1)).await.unwrap();
-    assert_eq!(step.rollout.status, RolloutStatus::Failed);
-    assert_eq!(
-        step.end.attempt.reason(),
-        Some("the model did not answer: connection refused")
-    );
+    assert_step(&step)
+        .failed("the model did not answer: connection refused")
+        .spans(semconv::EXCEPTION, 1);
     let exception = step
         .end
         .spans
@@ -250,8 +246,7 @@ async fn queued_rollouts_can_be_stepped_through_in_their_order() {
     }
     for expected in [0.25, 0.5] {
         let step = runner.step_queued().await.unwrap().unwrap();
-        assert_eq!(step.end.reward(), Some(Reward::from(expected)));
-        assert_eq!(step.rollout.status, RolloutStatus::Succeeded);
+        assert_step(&step).succeeded().reward(expected);
     }
     assert!(runner.step_queued().await.unwrap().is_none());
 }
