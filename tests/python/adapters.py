@@ -187,11 +187,15 @@ def recorded(scripts):
         async with tracer.trace_context("script"):
             for step in script:
                 act(step)
-        return [json.loads(span.model_dump_json()) for span in tracer.get_last_trace()]
+        return [renamed(json.loads(span.model_dump_json())) for span in tracer.get_last_trace()]
 
-    traces = [asyncio.run(record(script)) for script in scripts]
-    server.shutdown()
-    return traces
+    def renamed(span):
+        # Theirs take a call that failed for one with an answer; that is pinned elsewhere.
+        if span["status"]["status_code"] == "ERROR" and "gen_ai.response.id" not in span["attributes"]:
+            span["name"] = "failed"
+        return span
+
+    return [asyncio.run(record(script)) for script in scripts]
 
 
 def finite(value):

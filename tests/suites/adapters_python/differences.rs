@@ -2,7 +2,7 @@
 
 use lightning_core::{
     adapter::{ProxyToTriplets, ToMessages, TracerToTriplets},
-    types::{Span, Timestamp},
+    types::{Span, SpanStatusCode, Timestamp},
 };
 use lightning_tests::tier;
 use serde_json::{Value, json};
@@ -332,6 +332,14 @@ fn calls() -> Vec<Case> {
         inner.parent_id = Some("judge".to_owned());
         under_root([call("a", (1.0, 2.0)), judge, inner])
     };
+    let mut failed = span(
+        "b",
+        "root",
+        CALL,
+        (3.0, 4.0),
+        json!({"gen_ai.request.model": "m"}),
+    );
+    failed.status.status_code = SpanStatusCode::Error;
     vec![
         case(
             "a call of a judge",
@@ -340,6 +348,14 @@ fn calls() -> Vec<Case> {
             "/1/metadata/response_id",
             Is(json!("b")),
             Is(Value::Null),
+        ),
+        case(
+            "a call that failed",
+            under_root([call("a", (1.0, 2.0)), failed, reward(0.5, 5.0, json!({}))]),
+            tracer(),
+            "/0/reward",
+            Is(Value::Null),
+            Is(json!(0.5)),
         ),
         case(
             "a call without an agent",
