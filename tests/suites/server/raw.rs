@@ -39,7 +39,9 @@ impl Server {
     }
 
     pub(crate) async fn over(store: Arc<dyn Store>, options: ServerOptions) -> Self {
-        let server = StoreServer::bind("127.0.0.1:0", store.clone(), options).await.unwrap();
+        let server = StoreServer::bind("127.0.0.1:0", store.clone(), options)
+            .await
+            .unwrap();
         let (address, stop) = (server.address(), CancellationToken::new());
         let serving = tokio::spawn(server.serve(stop.clone()));
         Self {
@@ -68,7 +70,8 @@ impl Server {
     }
 
     pub(crate) async fn post_bytes(&self, path: &str, body: &[u8]) -> Answer {
-        self.send("POST", path, &["content-type: application/json"], body).await
+        self.send("POST", path, &["content-type: application/json"], body)
+            .await
     }
 
     /// One request on a connection of its own.
