@@ -3,6 +3,7 @@
 mod access;
 mod bad_input;
 mod cuts;
+mod fields;
 mod metrics;
 mod otlp;
 mod raw;
