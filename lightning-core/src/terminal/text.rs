@@ -70,6 +70,9 @@ pub(super) fn duration(seconds: f64) -> String {
         return "?".to_owned();
     }
     let seconds = seconds.max(0.0);
+    if seconds < 0.0995 {
+        return format!("{:.0} ms", seconds * 1000.0);
+    }
     if seconds < 9.95 {
         return format!("{seconds:.1} s");
     }
@@ -139,14 +142,17 @@ mod tests {
             assert_eq!(count(given), shown);
         }
         let durations = [
-            (0.04, "0.0 s"),
+            (0.0, "0 ms"),
+            (0.0004, "0 ms"),
+            (0.042, "42 ms"),
+            (0.0996, "0.1 s"),
             (9.94, "9.9 s"),
             (9.96, "10 s"),
             (59.6, "1 min"),
             (61.0, "1 min 1 s"),
             (3599.9, "1 h"),
             (3660.0, "1 h 1 min"),
-            (-1.0, "0.0 s"),
+            (-1.0, "0 ms"),
             (f64::INFINITY, "?"),
             (f64::NAN, "?"),
         ];

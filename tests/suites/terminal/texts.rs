@@ -175,7 +175,7 @@ The end of run-7
 fn a_summary_of_nothing_says_so() {
     assert_eq!(
         RunSummary::default().text(120),
-        "The end of \n  rollouts      0 in 0.0 s\n"
+        "The end of \n  rollouts      0 in 0 ms\n"
     );
 }
 
