@@ -210,3 +210,27 @@ async fn a_hook_that_never_ends_does_not_keep_a_runner_from_being_stopped() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_hook_that_never_ends_is_subject_to_the_time_limit_of_the_attempt() {
+    let store = store();
+    let config = RolloutConfig {
+        timeout_seconds: Some(0.05),
+        ..RolloutConfig::default()
+    };
+    let new = NewRollout::new(json!(1)).config(config);
+    let id = store.enqueue_rollout(new).await.unwrap().rollout_id;
+    let hook = Arc::new(Hangs {
+        at_the_end: false,
+        hangs: Notify::new(),
+    });
+    let agent = agent_fn(|_: Value, _| async { 1.0 });
+    let runner = runner(agent, &store)
+        .hook(hook)
+        .abort_grace(Duration::ZERO)
+        .max_rollouts(Some(1))
+        .build();
+    soon(runner.iter(&StopSignal::new())).await.unwrap();
+    let attempt = store.get_latest_attempt(&id).await.unwrap().unwrap();
+    assert_eq!(attempt.status, AttemptStatus::Timeout);
+}
