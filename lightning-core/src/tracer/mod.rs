@@ -71,7 +71,7 @@ pub use layer::{InstallError, LayerOptions, install, is_installed, layer, layer_
 pub use recording::{Recording, RecordingOptions};
 pub use tape::SpanRef;
 
-pub(crate) use context::{Parent, close_operation, open_operation, tape, within_operation};
+pub(crate) use context::{Parent, carry, close_operation, open_operation, tape, within_operation};
 pub(crate) use fields::Fields;
 pub(crate) use layer::is_target_below;
 pub(crate) use tape::{NotRecorded, SpanId, Tape, failed};

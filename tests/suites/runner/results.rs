@@ -1,5 +1,7 @@
 //! What an agent returns, and what it is given.
 
+use lightning_core::{emitter::operation, rollout};
+
 use super::*;
 
 #[tokio::test]
@@ -251,4 +253,37 @@ async fn queued_rollouts_can_be_stepped_through_in_their_order() {
         assert_step(&step).succeeded().reward(expected);
     }
     assert!(runner.step_queued().await.unwrap().is_none());
+}
+
+/// Blocks, and records what it does.
+#[rollout]
+fn blocking_agent(task: Value) -> anyhow::Result<f64> {
+    emit_message("on a thread of its own")?;
+    let thinking = operation("thinking")?;
+    thinking.input("task", &task)?;
+    emit_message("within an operation")?;
+    Ok(1.0)
+}
+
+#[tokio::test]
+async fn a_synchronous_agent_records_as_an_asynchronous_one() {
+    let step = runner(blocking_agent::agent(), &store())
+        .build()
+        .step(&json!(1))
+        .await
+        .unwrap();
+    let spans = &step.end.spans;
+    let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            semconv::MESSAGE,
+            semconv::MESSAGE,
+            semconv::OPERATION,
+            semconv::ANNOTATION
+        ],
+        "{:?}",
+        step.end.attempt
+    );
+    assert_eq!(spans[1].parent_id.as_deref(), Some(spans[2].span_id.as_str()));
 }

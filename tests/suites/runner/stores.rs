@@ -91,9 +91,13 @@ async fn a_store_that_is_unavailable_for_a_while_is_ridden_out() {
     let runner = runner(agent, &store).max_rollouts(Some(1)).build();
     soon(runner.iter(&StopSignal::new())).await.unwrap();
     assert!(faults.failures() >= 5);
-    let rollout = inner.get_rollout_by_id(&id).await.unwrap().unwrap();
-    assert_eq!(rollout.status, RolloutStatus::Succeeded);
-    assert_eq!(spans(&inner, &id).await.len(), 2);
+    let rollout = assert_rollout(&*inner, &id).await;
+    rollout
+        .succeeded()
+        .attempts(1)
+        .reward(1.0)
+        .spans(semconv::MESSAGE, 1);
+    assert_eq!(rollout.record().spans.len(), 2);
 }
 
 /// Keeps how many spans each attempt ended with.
