@@ -53,6 +53,43 @@ async fn heartbeats_keep_a_silent_attempt_alive_and_carry_the_figures() {
 }
 
 #[tokio::test]
+async fn heartbeats_keep_an_attempt_alive_whatever_the_clock_of_the_runner_says() {
+    for ours in [1e6 - 3600.0, 1e6 + 3600.0] {
+        let (theirs, ours) = (
+            ManualClock::default(),
+            ManualClock::starting_at(Timestamp::from_secs_f64(ours)),
+        );
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::builder().clock(theirs.clone()).build());
+        let (agent, began, _) = endless();
+        let runner = runner(agent, &store)
+            .clock(Arc::new(ours.clone()))
+            .statistics(Arc::new(Figures))
+            .build();
+        let config = RolloutConfig {
+            unresponsive_seconds: Some(6.0),
+            ..RolloutConfig::default()
+        };
+        let new = NewRollout::new(json!(1)).config(config);
+        let id = store.enqueue_rollout(new).await.unwrap().rollout_id;
+        let running = tokio::spawn(async move { runner.iter(&StopSignal::new()).await });
+        soon(began.notified()).await;
+        for _ in 0..20 {
+            theirs.advance(Duration::from_secs_f64(2.1));
+            ours.advance(Duration::from_secs_f64(2.1));
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let attempt = store.get_latest_attempt(&id).await.unwrap().unwrap();
+        assert_eq!(attempt.status, AttemptStatus::Running);
+        running.abort();
+        // Without them it would have ended, even if the last one came from the future.
+        let heard_of = attempt.last_heartbeat_time.unwrap() - attempt.start_time;
+        assert!((39.0..43.0).contains(&heard_of), "{heard_of}");
+    }
+}
+
+#[tokio::test]
 async fn a_runner_that_is_gone_sends_no_more_heartbeats() {
     let clock = ManualClock::default();
     let store: Arc<dyn Store> = Arc::new(MemoryStore::builder().clock(clock.clone()).build());
