@@ -365,6 +365,10 @@ impl About<'_> {
             attempt_id: attempt_id.clone(),
         }));
         let text = text.trim_end();
+        // How the reference's release really words it.
+        if text.ends_with(&format!("primary key(s): rollout_id='{rollout_id}'")) {
+            return Some(NotFound::UpdatedRollout(rollout_id.clone()));
+        }
         candidates
             .into_iter()
             .find(|missing| text.ends_with(&missing.to_string()))

@@ -225,10 +225,10 @@ impl<'a, T: Task, O: AlgoOutput> Dev<'a, T, O> {
             (Some(Ok(_)), Some(problem)) => Err(TrainerError::Dev(problem)),
             // An algorithm that failed before any rollout says more than that there was none. Otherwise what the rollouts
             // lack is mostly why it failed, so both are told.
-            (Some(Err(source)), None | Some(DevProblem::NoRollouts)) => Err(source),
-            (Some(Err(source)), Some(problem)) => Err(TrainerError::DevFailed {
+            (Some(Err(error)), None | Some(DevProblem::NoRollouts)) => Err(error),
+            (Some(Err(error)), Some(problem)) => Err(TrainerError::DevFailed {
                 problem,
-                source: Box::new(source),
+                error: Box::new(error),
             }),
             (None, Some(problem)) if !seen.traces.is_empty() => Err(TrainerError::Dev(problem)),
             (None, _) => Err(TrainerError::Dev(DevProblem::TookTooLong {

@@ -212,9 +212,9 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
     fn explain(&self, error: ExecutionError) -> TrainerError {
         let algorithm = || self.algorithm.name().into_owned();
         match error {
-            ExecutionError::Failed(source) => TrainerError::Failed {
+            ExecutionError::Failed(error) => TrainerError::Failed {
                 algorithm: algorithm(),
-                source,
+                error,
             },
             ExecutionError::Panicked(message) => TrainerError::Panicked {
                 algorithm: algorithm(),

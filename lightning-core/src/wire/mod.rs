@@ -9,14 +9,15 @@
 mod body;
 mod error;
 mod key;
+mod object;
 #[cfg(feature = "server")]
 pub(crate) mod otlp;
 mod search;
 
 pub(crate) use body::{
     AttemptUpdateBody, AttemptWaitBody, DequeueBody, EndBody, EnqueueBody, IdTargetsBody, NextIdAnswer,
-    NextIdBody, NextIdsAnswer, OutcomeBody, OutcomesAnswer, RolloutUpdateBody, SpansBody, StartAttemptBody,
-    StartBody, VersionQuery, WaitBody, WorkerUpdateBody,
+    NextIdBody, NextIdsAnswer, OutcomeBody, OutcomesAnswer, RolloutBody, RolloutUpdateBody, SpansBody,
+    StartAttemptBody, StartBody, VersionQuery, WaitBody, WorkerUpdateBody,
 };
 #[cfg(feature = "server")]
 pub(crate) use error::status_of;
@@ -25,6 +26,7 @@ pub(crate) use error::{ErrorBody, WireError};
 pub(crate) use key::decode_key;
 #[cfg(feature = "client")]
 pub(crate) use key::encode_key;
+pub(crate) use object::Object;
 pub(crate) use search::{AttemptSearch, ResourcesSearch, RolloutSearch, SpanSearch, WorkerSearch};
 
 /// What every path of the store's own interface begins with.
