@@ -9,6 +9,12 @@ struct FirstAlgorithm;
 #[doc = include_str!("../../docs/src/store.md")]
 struct Store;
 
+#[doc = include_str!("../../docs/src/traces-to-data.md")]
+struct TracesToData;
+
+#[doc = include_str!("../../docs/src/write-an-adapter.md")]
+struct WriteAnAdapter;
+
 #[doc = include_str!("../../docs/src/watch-a-run.md")]
 struct WatchARun;
 
