@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use lightning_core::{prelude::*, types::RolloutMode};
+use lightning_core::{logging, prelude::*, types::RolloutMode};
 use lightning_examples::invoices::{Invoice, Rules, extract};
 use serde::Serialize;
 use serde_json::json;
@@ -17,17 +17,7 @@ use serde_json::json;
 #[rollout]
 async fn read_invoice(task: &Invoice, resources: NamedResources) -> anyhow::Result<Reward> {
     let rules: Rules = resources.json("rules")?;
-    let found = extract(&task.line, &rules);
-    let right = [
-        ("date", found.date.as_ref() == Some(&task.date)),
-        ("amount", found.amount == Some(task.amount)),
-        ("party", found.party.as_ref() == Some(&task.party)),
-    ];
-    let share = right.iter().filter(|(_, is_right)| *is_right).count() as f64 / 3.0;
-    let reward = Reward::new("right", share);
-    Ok(right.iter().fold(reward, |reward, (field, is_right)| {
-        reward.with(*field, f64::from(u8::from(*is_right)))
-    }))
+    Ok(extract(&task.line, &rules).compared_with(task))
 }
 
 /// How good a set of rules is.
@@ -52,7 +42,8 @@ async fn best_rules(
             .evaluator()
             .resource("rules", json!(rules))
             .tasks(lines)
-            .mode(mode);
+            .mode(mode)
+            .label(&rules.name);
         evaluator.evaluate().await?.mean()
     };
     let mut candidates = Vec::new();
@@ -75,6 +66,7 @@ async fn best_rules(
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    logging::init()?;
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
     let train = Dataset::from_file(data.join("invoices_train.jsonl"))?;
     let val = Dataset::from_file(data.join("invoices_val.jsonl"))?;
@@ -83,8 +75,6 @@ async fn main() -> anyhow::Result<()> {
         .initial_resources(NamedResources::from_file(data.join("rules.json"))?)
         .n_runners(8)
         .build()?;
-    println!("{} lines to train on, {} to validate on", train.len(), val.len());
-
     let report = trainer.fit(read_invoice::agent(), train, val).await?;
 
     println!("\n{:<28} {:>7} {:>7}", "rules", "train", "val");
@@ -95,12 +85,5 @@ async fn main() -> anyhow::Result<()> {
     if let Some(best) = report.output.first() {
         println!("\nbest: {}", best.rules.name);
     }
-    let rollouts = report.rollouts;
-    println!(
-        "{} rollouts, {} failed, in {:.2} s",
-        rollouts.succeeded + rollouts.failed,
-        rollouts.failed,
-        report.seconds
-    );
     Ok(())
 }

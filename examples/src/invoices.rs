@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use lightning_core::types::Reward;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +77,22 @@ pub struct Found {
     pub amount: Option<f64>,
     /// The party.
     pub party: Option<String>,
+}
+
+impl Found {
+    /// The share of the three fields that are right, and which of them are.
+    pub fn compared_with(&self, invoice: &Invoice) -> Reward {
+        let right = [
+            ("date", self.date.as_ref() == Some(&invoice.date)),
+            ("amount", self.amount == Some(invoice.amount)),
+            ("party", self.party.as_ref() == Some(&invoice.party)),
+        ];
+        let share = right.iter().filter(|(_, is_right)| *is_right).count() as f64 / 3.0;
+        let reward = Reward::new("right", share);
+        right.iter().fold(reward, |reward, (field, is_right)| {
+            reward.with(*field, f64::from(u8::from(*is_right)))
+        })
+    }
 }
 
 /// Reads a line by the rules.

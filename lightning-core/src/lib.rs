@@ -12,6 +12,7 @@
 //! | run all of it, or one task | [`trainer`], [`execution`], [`runner`] |
 //! | keep what happens | [`store`] |
 //! | watch it | [`terminal`], [`logging`] |
+//! | test it | `testing`, with the feature of that name |
 //!
 //! | feature | what it adds |
 //! |---|---|

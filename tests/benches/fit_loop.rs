@@ -57,6 +57,7 @@ async fn whole_loop(store: Arc<dyn Store>) -> anyhow::Result<f64> {
 
 async fn fit() -> Duration {
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(whole_loop::algorithm())
         .initial_resources(resources())
         .hook(Arc::new(Nothing))

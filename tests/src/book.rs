@@ -9,5 +9,11 @@ struct FirstAlgorithm;
 #[doc = include_str!("../../docs/src/store.md")]
 struct Store;
 
+#[doc = include_str!("../../docs/src/test-an-algorithm.md")]
+struct TestAnAlgorithm;
+
+#[doc = include_str!("../../docs/src/watch-a-run.md")]
+struct WatchARun;
+
 #[doc = include_str!("../../README.md")]
 struct Readme;

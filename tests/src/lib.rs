@@ -4,3 +4,4 @@
 mod book;
 pub mod model;
 pub mod tier;
+pub mod traces;

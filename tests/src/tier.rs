@@ -63,6 +63,47 @@ pub fn python() -> Option<Python> {
         .clone()
 }
 
+/// A program that makes terminals: `script` of util-linux.
+#[derive(Clone, Copy, Debug)]
+pub struct Terminal(());
+
+impl Terminal {
+    /// A command that runs this line of a shell on a terminal of 80 columns and repeats what the terminal was sent.
+    pub fn command(self, line: &str) -> Command {
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--command", line, "/dev/null"]);
+        // Its size would be taken over.
+        script.stdin(Stdio::null());
+        script
+    }
+}
+
+/// The terminal tier: `script`, if it is that of util-linux.
+///
+/// # Panics
+///
+/// If it is not there and `LIGHTNING_TEST_REQUIRE` names `terminal`.
+pub fn terminal() -> Option<Terminal> {
+    static FOUND: OnceLock<Option<Terminal>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let version = Command::new("script")
+            .arg("--version")
+            .stdin(Stdio::null())
+            .output();
+        let is_there =
+            version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("util-linux"));
+        let found = is_there.then_some(Terminal(())).ok_or_else(|| Absent {
+            why: "there is no `script` of util-linux".to_owned(),
+            is_a_mistake: false,
+        });
+        let required = is_required(
+            &env::var("LIGHTNING_TEST_REQUIRE").unwrap_or_default(),
+            "terminal",
+        );
+        settle("terminal", found, required)
+    })
+}
+
 fn folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

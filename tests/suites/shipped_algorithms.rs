@@ -54,6 +54,7 @@ fn select(
     lightning_core::trainer::With<String, lightning_core::algorithm::SelectedPrompt>,
 > {
     Trainer::builder()
+        .quiet()
         .algorithm(SelectPrompt::algorithm(candidates))
         .n_runners(4)
 }
@@ -74,6 +75,7 @@ async fn the_prompt_with_the_best_mean_wins() {
 async fn validation_decides_among_the_finalists() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(SelectPrompt::algorithm(prompts(["4!!!", "3", "2", "3.5!"])).finalists(3))
         .initial_resources(NamedResources::new().with("limits", json!({"calls": 2})))
         .store(Arc::clone(&store))
@@ -205,6 +207,7 @@ fn watching(store: &Arc<dyn Store>, seen: &Arc<Seen>) -> impl Agent<String> {
 async fn the_baseline_runs_both_datasets_in_every_epoch() {
     let (store, seen): (Arc<dyn Store>, Arc<Seen>) = (Arc::new(MemoryStore::new()), Arc::default());
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(Baseline::algorithm().n_epochs(2).max_queue_length(3))
         .store(Arc::clone(&store))
         .n_runners(2)
@@ -228,6 +231,7 @@ async fn the_baseline_runs_both_datasets_in_every_epoch() {
 async fn the_baseline_splits_a_single_dataset() {
     let (store, seen): (Arc<dyn Store>, Arc<Seen>) = (Arc::new(MemoryStore::new()), Arc::default());
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(Baseline::algorithm().train_split(0.75))
         .store(Arc::clone(&store))
         .build()
@@ -245,7 +249,7 @@ async fn parameters_of_the_baseline_that_make_no_sense_are_named() {
     let refuse = async |parameters: serde_json::Value, expected: &str| {
         let parameters: JsonObject = parameters.as_object().cloned().unwrap();
         let baseline: Baseline<String> = serde_json::from_value(parameters.into()).unwrap();
-        let trainer = Trainer::builder().algorithm(baseline).build().unwrap();
+        let trainer = Trainer::builder().quiet().algorithm(baseline).build().unwrap();
         let error = soon(trainer.fit(by_number(), tasks(&["a"]), None))
             .await
             .unwrap_err()
@@ -261,6 +265,7 @@ async fn parameters_of_the_baseline_that_make_no_sense_are_named() {
     refuse(json!({"polling_interval": -1.0}), "`polling_interval` is -1").await;
     refuse(json!({"max_queue_length": 0}), "`max_queue_length` is 0").await;
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(Baseline::algorithm())
         .build()
         .unwrap();
@@ -276,6 +281,7 @@ async fn a_baseline_that_is_stopped_cancels_what_is_under_way() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let token = tokio_util::sync::CancellationToken::new();
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(Baseline::algorithm())
         .store(Arc::clone(&store))
         .cancellation(token.clone())

@@ -105,6 +105,7 @@ fn message<T: std::fmt::Debug>(result: Result<T, TrainerError>) -> String {
 async fn an_algorithm_tunes_an_agent_over_a_dataset() {
     for n_runners in [1, 8] {
         let trainer = Trainer::builder()
+            .quiet()
             .algorithm(best_factor::algorithm())
             .n_runners(n_runners)
             .build()
@@ -129,6 +130,7 @@ async fn an_algorithm_tunes_an_agent_over_a_dataset() {
 #[test]
 fn a_program_without_a_runtime_can_block() {
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(best_factor::algorithm())
         .n_runners(2)
         .build()
@@ -139,6 +141,7 @@ fn a_program_without_a_runtime_can_block() {
 #[tokio::test]
 async fn blocking_within_a_runtime_is_refused() {
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(best_factor::algorithm())
         .build()
         .unwrap();
@@ -149,6 +152,7 @@ async fn blocking_within_a_runtime_is_refused() {
 async fn the_report_and_the_metrics_are_in_the_run_folder() {
     let folder = std::env::temp_dir().join(format!("lightning-training-{}", std::process::id()));
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(best_factor::algorithm())
         .run_dir(&folder)
         .build()
@@ -179,6 +183,7 @@ async fn rollouts_without_time_limits_get_those_of_the_trainer() {
         ..RolloutConfig::default()
     };
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(enqueue_and_wait::algorithm())
         .store(store.clone())
         .initial_resources(factors(1.0))
@@ -206,6 +211,7 @@ async fn after_fit_nothing_of_the_run_is_left() {
         async move { task }
     });
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(enqueue_and_wait::algorithm())
         .store(store)
         .n_runners(4)
@@ -226,6 +232,7 @@ async fn after_fit_nothing_of_the_run_is_left() {
 #[test]
 fn zero_runners_are_refused() {
     let built = Trainer::builder()
+        .quiet()
         .algorithm(best_factor::algorithm())
         .n_runners(0)
         .build();
@@ -242,6 +249,7 @@ fn time_limits_without_sense_are_refused() {
         ..RolloutConfig::default()
     };
     let built = Trainer::builder()
+        .quiet()
         .algorithm(best_factor::algorithm())
         .rollout_config(config)
         .build();
@@ -251,6 +259,7 @@ fn time_limits_without_sense_are_refused() {
 #[tokio::test]
 async fn an_algorithm_that_needs_the_proxy_is_refused_without_one() {
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(needs_proxy::algorithm())
         .build()
         .unwrap();
@@ -264,6 +273,7 @@ async fn an_algorithm_that_needs_the_proxy_is_refused_without_one() {
 #[tokio::test]
 async fn a_dataset_that_nobody_looks_at_is_refused() {
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(best_factor::algorithm())
         .build()
         .unwrap();
@@ -277,6 +287,7 @@ async fn a_dataset_that_nobody_looks_at_is_refused() {
 #[tokio::test]
 async fn a_missing_dataset_is_refused() {
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(best_factor::algorithm())
         .build()
         .unwrap();
@@ -292,7 +303,11 @@ async fn a_missing_dataset_is_refused() {
 
 #[tokio::test]
 async fn the_error_of_the_algorithm_is_that_of_fit() {
-    let trainer = Trainer::builder().algorithm(fails::algorithm()).build().unwrap();
+    let trainer = Trainer::builder()
+        .quiet()
+        .algorithm(fails::algorithm())
+        .build()
+        .unwrap();
     let text = message(soon(trainer.fit(scale(), None, None)).await);
     assert_eq!(
         text,
@@ -302,7 +317,11 @@ async fn the_error_of_the_algorithm_is_that_of_fit() {
 
 #[tokio::test]
 async fn a_panic_of_the_algorithm_is_an_error_of_fit() {
-    let trainer = Trainer::builder().algorithm(panics::algorithm()).build().unwrap();
+    let trainer = Trainer::builder()
+        .quiet()
+        .algorithm(panics::algorithm())
+        .build()
+        .unwrap();
     let text = message(soon(trainer.fit(scale(), None, None)).await);
     assert_eq!(text, "the algorithm `panics` panicked: out of ideas");
 }
@@ -314,6 +333,7 @@ async fn an_agent_that_never_ends_runs_into_its_time_limit() {
         ..RolloutConfig::default()
     };
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(enqueue_and_wait::algorithm())
         .rollout_config(config)
         .n_runners(4)
@@ -330,6 +350,7 @@ async fn an_agent_that_never_ends_runs_into_its_time_limit() {
 #[tokio::test]
 async fn an_agent_that_panics_fails_its_rollouts_and_not_the_run() {
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(enqueue_and_wait::algorithm())
         .build()
         .unwrap();
@@ -346,6 +367,7 @@ async fn an_agent_that_panics_fails_its_rollouts_and_not_the_run() {
 #[tokio::test]
 async fn without_resources_the_evaluation_says_what_the_agent_missed() {
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(enqueue_and_evaluate::algorithm())
         .build()
         .unwrap();
@@ -364,6 +386,7 @@ async fn enqueue_and_evaluate(run: RunContext, train_dataset: Dataset<f64>) -> a
 #[tokio::test]
 async fn runners_that_are_used_up_end_the_run() {
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(enqueue_and_wait::algorithm())
         .max_rollouts(3)
         .build()
@@ -382,6 +405,7 @@ async fn a_store_that_breaks_down_ends_the_run() {
         async move { task }
     });
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(best_factor::algorithm())
         .store(store)
         .initial_resources(factors(1.0))
@@ -409,6 +433,7 @@ async fn a_run_that_is_asked_to_stop_returns_its_best_so_far() {
         }
     });
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(best_of_finished::algorithm())
         .cancellation(token)
         .build()
@@ -488,6 +513,7 @@ fn failing_above(limit: f64) -> impl Agent<f64> {
 #[tokio::test]
 async fn failures_are_reported_and_leave_the_mean_alone() {
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(evaluate_with::algorithm(1, 0.5))
         .n_runners(3)
         .build()
@@ -503,6 +529,7 @@ async fn failures_are_reported_and_leave_the_mean_alone() {
 #[tokio::test]
 async fn too_many_failures_give_the_evaluation_up() {
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(evaluate_with::algorithm(0, 0.2))
         .build()
         .unwrap();
@@ -516,6 +543,7 @@ async fn too_many_failures_give_the_evaluation_up() {
 #[tokio::test]
 async fn rollouts_without_a_reward_are_no_signal_rather_than_zero() {
     let trainer = Trainer::builder()
+        .quiet()
         .algorithm(enqueue_and_evaluate::algorithm())
         .build()
         .unwrap();

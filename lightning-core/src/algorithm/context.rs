@@ -128,7 +128,7 @@ impl<T: Send + Sync + 'static> AlgorithmContext<T> {
 
     /// Gives a trace adapter whose type is not known.
     #[must_use]
-    pub fn with_dyn_adapter<O: 'static>(self, adapter: Arc<dyn TraceAdapter<Output = O>>) -> Self {
+    pub fn with_dyn_adapter<O: Send + 'static>(self, adapter: Arc<dyn TraceAdapter<Output = O>>) -> Self {
         self.map_scope(|scope| scope.with_dyn_adapter(adapter))
     }
 

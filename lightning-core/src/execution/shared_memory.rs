@@ -4,10 +4,13 @@ use std::{any::Any, future::Future, panic::AssertUnwindSafe, pin::Pin, time::Dur
 
 use futures::FutureExt as _;
 use tokio::task::JoinSet;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use super::{ExecutionError, Interrupts};
-use crate::runner::{RunnerError, RunnerReport, StopSignal, panic_message};
+use crate::{
+    emitter::panic_message,
+    runner::{RunnerError, RunnerReport, StopSignal},
+};
 
 type RunnerFuture = Pin<Box<dyn Future<Output = Result<RunnerReport, RunnerError>> + Send>>;
 type Runners = JoinSet<Result<RunnerReport, RunnerError>>;
@@ -30,15 +33,15 @@ impl Default for SharedMemory {
 }
 
 /// What is executed.
-pub(crate) struct Work<A> {
+pub(crate) struct Work<'a, A> {
     /// The algorithm.
     pub(crate) algorithm: A,
     /// The runners, which do what `stop` says.
     pub(crate) runners: Vec<RunnerFuture>,
     /// Stops the runners.
     pub(crate) stop: StopSignal,
-    /// Asks the algorithm to stop.
-    pub(crate) cancellation: CancellationToken,
+    /// Asks the algorithm to stop: called at the first interrupt.
+    pub(crate) on_interrupt: &'a (dyn Fn() + Send + Sync),
     /// What runners leave behind when they are dropped: it is waited for.
     pub(crate) last_words: TaskTracker,
 }
@@ -61,7 +64,7 @@ impl SharedMemory {
     /// The first interrupt asks the algorithm to stop; the second drops it, and the runners' work with it.
     pub(crate) async fn execute<O>(
         &self,
-        work: Work<impl Future<Output = anyhow::Result<O>>>,
+        work: Work<'_, impl Future<Output = anyhow::Result<O>>>,
         interrupts: Interrupts,
     ) -> Result<O, ExecutionError> {
         let mut runners: Runners = work.runners.into_iter().collect();
@@ -71,7 +74,7 @@ impl SharedMemory {
                 biased;
                 output = algorithm => judge(output),
                 error = first_end(&mut runners) => Err(error),
-                error = interrupted(&interrupts, &work.cancellation) => Err(error),
+                error = interrupted(&interrupts, work.on_interrupt) => Err(error),
             }
         };
         let stopped = self.stop(runners, &work.stop, output.is_err(), &interrupts).await;
@@ -124,7 +127,7 @@ impl SharedMemory {
 fn judge<O>(output: Result<anyhow::Result<O>, Box<dyn Any + Send>>) -> Result<O, ExecutionError> {
     match output {
         Ok(output) => output.map_err(ExecutionError::Failed),
-        Err(panic) => Err(ExecutionError::Panicked(panic_message(&*panic))),
+        Err(panic) => Err(ExecutionError::Panicked(panic_message(&*panic).to_owned())),
     }
 }
 
@@ -141,13 +144,13 @@ async fn first_end(runners: &mut Runners) -> ExecutionError {
 }
 
 /// Passes the first interrupt on, and resolves at the second.
-async fn interrupted(interrupts: &Interrupts, cancellation: &CancellationToken) -> ExecutionError {
+async fn interrupted(interrupts: &Interrupts, ask: &(dyn Fn() + Send + Sync)) -> ExecutionError {
     interrupts.asked(1).await;
     tracing::warn!(
         target: "lightning::trainer",
-        "asked to stop: the algorithm returns its best result so far; ask again to abort"
+        "the process was asked to end, so the algorithm is asked to stop"
     );
-    cancellation.cancel();
+    ask();
     interrupts.asked(2).await;
     ExecutionError::Interrupted
 }

@@ -9,14 +9,17 @@ use std::{
 
 use super::InjectError;
 use crate::{
-    adapter::TraceAdapter,
+    adapter::{AdaptError, TraceAdapter},
     llm_proxy::LlmProxy,
     run::RunContext,
     store::Store,
-    types::{AttemptedRollout, Dataset, NamedResources},
+    types::{AttemptedRollout, Dataset, NamedResources, Span},
 };
 
 type Shared = Arc<dyn Any + Send + Sync>;
+
+/// [`TraceAdapter::explain`] of an adapter whose output is not known.
+type Explain = dyn Fn(&[Span]) -> Option<AdaptError> + Send + Sync;
 
 /// Everything that parameters can be filled with. A clone shares the values.
 ///
@@ -58,6 +61,7 @@ struct AdapterCell {
     concrete: Option<Shared>,
     /// An `Arc<dyn TraceAdapter<Output = O>>` for some `O`.
     dynamic: Shared,
+    explain: Arc<Explain>,
     type_name: &'static str,
 }
 
@@ -79,9 +83,11 @@ impl Scope {
     pub fn with_adapter<A: TraceAdapter>(mut self, adapter: A) -> Self {
         let adapter = Arc::new(adapter);
         let dynamic: Arc<dyn TraceAdapter<Output = A::Output>> = adapter.clone();
+        let explaining = Arc::clone(&adapter);
         self.adapter = Some(AdapterCell {
             concrete: Some(adapter),
             dynamic: Arc::new(dynamic),
+            explain: Arc::new(move |spans| explaining.explain(spans)),
             type_name: type_name::<A>(),
         });
         self
@@ -89,10 +95,12 @@ impl Scope {
 
     /// Gives a trace adapter whose type is not known. It can be injected only as a trait object.
     #[must_use]
-    pub fn with_dyn_adapter<O: 'static>(mut self, adapter: Arc<dyn TraceAdapter<Output = O>>) -> Self {
+    pub fn with_dyn_adapter<O: Send + 'static>(mut self, adapter: Arc<dyn TraceAdapter<Output = O>>) -> Self {
+        let explaining = Arc::clone(&adapter);
         self.adapter = Some(AdapterCell {
             concrete: None,
             dynamic: Arc::new(adapter),
+            explain: Arc::new(move |spans| explaining.explain(spans)),
             type_name: type_name::<dyn TraceAdapter<Output = O>>(),
         });
         self
@@ -190,6 +198,13 @@ impl Scope {
             wanted: type_name::<A>(),
             given: cell.type_name,
         })
+    }
+
+    /// Why the trace adapter finds no data in these spans, whatever its output is; `None` if it finds some, or if no adapter
+    /// was given.
+    pub fn explain_adapter(&self, spans: &[Span]) -> Option<AdaptError> {
+        let cell = self.adapter.as_ref()?;
+        (cell.explain)(spans)
     }
 
     fn adapter_cell(&self) -> Result<&AdapterCell, InjectError> {

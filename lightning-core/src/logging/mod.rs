@@ -20,10 +20,15 @@
 //!
 //! | target | what is logged there |
 //! |---|---|
-//! | `lightning::trainer` | beginning and end of a run |
-//! | `lightning::run` | evaluations, metrics |
+//! | `lightning::baseline` | what the algorithm `baseline` sees of each rollout |
+//! | `lightning::client` | requests to a store over HTTP that are made again |
+//! | `lightning::run` | evaluations that are given up, metrics that cannot be written |
 //! | `lightning::runner` | attempts that fail, heartbeats, a store that cannot be reached |
-//! | `lightning::store` | what a store does by itself |
+//! | `lightning::server` | connections, and requests that failed; each request at `debug` |
+//! | `lightning::store` | what a store does by itself, such as ending attempts that ran into a time limit |
+//! | `lightning::testing` | the test kit |
+//! | `lightning::tracer` | spans that could not be stored |
+//! | `lightning::trainer` | beginning and end of a run, requests to stop |
 //!
 //! Messages are constant; what differs is in fields such as `rollout_id`, `attempt_id`, `worker_id`. No prompt and no
 //! secret is logged.
@@ -32,6 +37,7 @@
 
 mod levels;
 mod line;
+mod panics;
 
 use std::{env, ffi::OsString};
 
@@ -64,7 +70,7 @@ const DEFAULT_LEVELS: &str = "warn,lightning=info";
 /// ```
 /// fn main() -> Result<(), lightning_core::logging::LoggingError> {
 ///     lightning_core::logging::init()?;
-///     tracing::info!(target: "lightning::example", answer = 42, "logs are on");
+///     tracing::info!(target: "my_program", answer = 42, "logs are on");
 ///     Ok(())
 /// }
 /// ```
@@ -228,17 +234,23 @@ impl Logging {
             format: self.format,
             screen: self.screen.unwrap_or_else(Screen::stderr),
         };
-        let recording = self.recording.map(tracer::layer_with);
-        Layer::and_then(recording, logs.with_filter(self.levels))
+        // `Layer::and_then` would be shorter, but on a bare registry it takes the levels of one of the two for those of both.
+        let mut layers = vec![logs.with_filter(self.levels).boxed()];
+        layers.extend(self.recording.map(|options| tracer::layer_with(options).boxed()));
+        layers
     }
 
-    /// Makes it the program's subscriber.
+    /// Makes it the program's subscriber. On a terminal, messages of panics appear above the bars from then on.
     ///
     /// # Errors
     ///
     /// [`LoggingError::Initialised`] and [`LoggingError::ForeignSubscriber`].
     pub fn install(self) -> Result<(), LoggingError> {
+        let screen = self.screen.clone().unwrap_or_else(Screen::stderr);
         let installed = tracing::subscriber::set_global_default(Registry::default().with(self.layer()));
+        if installed.is_ok() {
+            panics::report_above_bars(screen);
+        }
         installed.map_err(|_| {
             let is_ours = tracing::dispatcher::get_default(|present| present.is::<LogLayer>());
             if is_ours {

@@ -17,7 +17,6 @@ mod stop;
 mod tally;
 
 use std::{
-    collections::BTreeMap,
     fmt,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -33,7 +32,7 @@ pub use self::{
     evaluator::{Evaluation, Evaluator, FailurePolicy},
     folder::{RunFolder, RunLock},
     metrics::Metric,
-    outcome::{NoSignal, Outcome, OutcomeResult},
+    outcome::{Outcome, OutcomeResult},
     progress::{Progress, ProgressEvent, ProgressSink},
     stop::{Achieved, StopReason, StopWhen},
     tally::{ModelUsage, RewardPoint, RolloutCounts},
@@ -253,13 +252,12 @@ impl RunContext {
         self.shared.clock.now() - self.shared.began
     }
 
-    /// Counts a call of a model that the algorithm itself made, for stop conditions and the report. `role` is what the
-    /// model was used for, such as `gradient`; the numbers of tokens are `None` where the model does not say.
+    /// Counts calls of a model that the algorithm itself made, for stop conditions and the report: see
+    /// [`ModelUsage::of_call`]. The role says what the model was used for, such as `gradient`.
     ///
     /// Calls of agents are counted by their spans.
-    pub fn count_model_call(&self, role: &str, input_tokens: Option<u64>, output_tokens: Option<u64>) {
-        self.tally()
-            .count_usage(role, ModelUsage::of_call(input_tokens, output_tokens));
+    pub fn count_model_usage(&self, usage: ModelUsage) {
+        self.tally().count_usage(usage);
     }
 
     /// Counts an attempt that has ended, for stop conditions and the report. Whoever runs the runners calls it.
@@ -279,10 +277,10 @@ impl RunContext {
         self.tally().reward_curve()
     }
 
-    /// How much of the models was used so far, by role: `agent`, `judge`, and whatever
-    /// [`count_model_call`](Self::count_model_call) was told.
-    pub fn model_usage(&self) -> BTreeMap<String, ModelUsage> {
-        self.tally().usage().clone()
+    /// How much of the models was used so far, by role and model, in their order: by the agents, and what
+    /// [`count_model_usage`](Self::count_model_usage) was told.
+    pub fn model_usage(&self) -> Vec<ModelUsage> {
+        self.tally().usage().to_vec()
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {

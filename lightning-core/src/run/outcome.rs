@@ -1,8 +1,11 @@
 //! What became of one rollout of an evaluation.
 
-use std::{collections::BTreeSet, fmt};
+use std::fmt;
 
-use crate::types::{Attempt, Reward, Rollout, RolloutStatus, Span, final_reward};
+use crate::{
+    adapter::EmptyReason,
+    types::{Attempt, Reward, Rollout, RolloutStatus, Span, final_reward},
+};
 
 /// What became of one rollout.
 #[derive(Clone, Debug)]
@@ -20,8 +23,8 @@ pub struct Outcome {
 pub enum OutcomeResult {
     /// It succeeded and its last reward is this.
     Rewarded(Reward),
-    /// It succeeded, but nothing says how well.
-    NoSignal(NoSignal),
+    /// It succeeded, but nothing says how well, for this reason.
+    NoSignal(EmptyReason),
     /// It did not succeed: the agent failed, a time limit passed, somebody cancelled it.
     Failed {
         /// How it ended.
@@ -31,29 +34,13 @@ pub enum OutcomeResult {
     },
 }
 
-/// Why a rollout that succeeded has no reward.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NoSignal {
-    /// Its trace is empty.
-    NoSpans,
-    /// None of its spans carries a reward.
-    NoReward {
-        /// The names of the spans that there are.
-        span_names: BTreeSet<String>,
-    },
-}
-
 impl Outcome {
     /// Reads the outcome off a rollout that has ended and the spans of its latest attempt.
     pub fn new(rollout: Rollout, latest: Option<&Attempt>, spans: Vec<Span>) -> Self {
         let result = if rollout.status == RolloutStatus::Succeeded {
             match final_reward(&spans) {
                 Some(reward) => OutcomeResult::Rewarded(reward),
-                None if spans.is_empty() => OutcomeResult::NoSignal(NoSignal::NoSpans),
-                None => OutcomeResult::NoSignal(NoSignal::NoReward {
-                    span_names: spans.iter().map(|span| span.name.clone()).collect(),
-                }),
+                None => OutcomeResult::NoSignal(EmptyReason::of_unrewarded(&spans)),
             }
         } else {
             OutcomeResult::Failed {
@@ -84,22 +71,6 @@ fn failure(rollout: &Rollout, latest: Option<&Attempt>) -> String {
     match attempt.reason() {
         Some(reason) => reason.to_owned(),
         None => format!("its last attempt ended as {}", attempt.status.as_str()),
-    }
-}
-
-impl fmt::Display for NoSignal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoSpans => f.write_str("its trace is empty; let the agent return or emit a reward"),
-            Self::NoReward { span_names } => {
-                let names: Vec<&str> = span_names.iter().map(String::as_str).collect();
-                write!(
-                    f,
-                    "none of its spans carries a reward (there are: {}); let the agent return or emit one",
-                    names.join(", ")
-                )
-            }
-        }
     }
 }
 

@@ -1,10 +1,8 @@
 //! What the rollouts of a run came to, all together: in memory that does not grow with their number.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use crate::types::{ModelCall, Span, final_reward, model_calls};
+use crate::types::{Span, final_reward, model_calls};
 
 /// How many points a reward curve has at most.
 const MAX_POINTS: usize = 128;
@@ -36,11 +34,15 @@ pub struct RewardPoint {
     pub mean_reward: f64,
 }
 
-/// How much of the models was used, in one role.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How much a model was used in one role.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ModelUsage {
-    /// How often models were called.
+    /// For what: `agent`, `judge`, or what an algorithm calls it.
+    pub role: String,
+    /// The model, where that is known.
+    pub model: Option<String>,
+    /// How often it was called.
     pub calls: u64,
     /// How many tokens went in.
     pub input_tokens: u64,
@@ -52,8 +54,15 @@ pub struct ModelUsage {
 
 impl ModelUsage {
     /// One call. The numbers of tokens are `None` where they are not known.
-    pub fn of_call(input_tokens: Option<u64>, output_tokens: Option<u64>) -> Self {
+    pub fn of_call(
+        role: impl Into<String>,
+        model: Option<&str>,
+        input_tokens: Option<u64>,
+        output_tokens: Option<u64>,
+    ) -> Self {
         Self {
+            role: role.into(),
+            model: model.map(str::to_owned),
             calls: 1,
             input_tokens: input_tokens.unwrap_or(0),
             output_tokens: output_tokens.unwrap_or(0),
@@ -65,11 +74,9 @@ impl ModelUsage {
     pub fn tokens(&self) -> u64 {
         self.input_tokens.saturating_add(self.output_tokens)
     }
-}
 
-impl std::ops::AddAssign for ModelUsage {
-    /// Adds up, and stays at the greatest number there is: what spans say comes from outside.
-    fn add_assign(&mut self, more: Self) {
+    /// Adds what was used besides, and stays at the greatest number there is: what spans say comes from outside.
+    fn add(&mut self, more: &Self) {
         let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
         add(&mut self.calls, more.calls);
         add(&mut self.input_tokens, more.input_tokens);
@@ -84,7 +91,8 @@ pub(super) struct Tally {
     succeeded: u64,
     failed: u64,
     curve: Curve,
-    usage: BTreeMap<String, ModelUsage>,
+    /// By role and model: there are few.
+    usage: Vec<ModelUsage>,
 }
 
 impl Tally {
@@ -96,23 +104,17 @@ impl Tally {
         if succeeded && let Some(reward) = final_reward(spans) {
             self.curve.push(reward.primary(), seconds);
         }
-        for ModelCall {
-            role,
-            input_tokens,
-            output_tokens,
-            ..
-        } in model_calls(spans)
-        {
-            self.count_usage(role, ModelUsage::of_call(input_tokens, output_tokens));
+        for call in model_calls(spans) {
+            let usage = ModelUsage::of_call(call.role, call.model, call.input_tokens, call.output_tokens);
+            self.count_usage(usage);
         }
     }
 
-    pub(super) fn count_usage(&mut self, role: &str, usage: ModelUsage) {
-        match self.usage.get_mut(role) {
-            Some(sum) => *sum += usage,
-            None => {
-                self.usage.insert(role.to_owned(), usage);
-            }
+    pub(super) fn count_usage(&mut self, usage: ModelUsage) {
+        let key = |usage: &ModelUsage| (usage.role.clone(), usage.model.clone());
+        match self.usage.binary_search_by_key(&key(&usage), key) {
+            Ok(index) => self.usage[index].add(&usage),
+            Err(index) => self.usage.insert(index, usage),
         }
     }
 
@@ -129,14 +131,15 @@ impl Tally {
         }
     }
 
-    pub(super) fn usage(&self) -> &BTreeMap<String, ModelUsage> {
+    /// By role and model, in their order.
+    pub(super) fn usage(&self) -> &[ModelUsage] {
         &self.usage
     }
 
     pub(super) fn total_usage(&self) -> ModelUsage {
         let mut total = ModelUsage::default();
-        for usage in self.usage.values() {
-            total += *usage;
+        for usage in &self.usage {
+            total.add(usage);
         }
         total
     }
@@ -248,22 +251,32 @@ mod tests {
         let mut tally = Tally::default();
         tally.count_attempt(true, &[call("agent", Some(5))], 1.0);
         tally.count_attempt(false, &[call("agent", None)], 2.0);
-        tally.count_usage("gradient", ModelUsage::of_call(Some(1), Some(2)));
+        tally.count_usage(ModelUsage::of_call("gradient", Some("large"), Some(1), Some(2)));
         let agent = ModelUsage {
             calls: 2,
-            input_tokens: 5,
-            output_tokens: 0,
             calls_without_tokens: 1,
+            ..ModelUsage::of_call("agent", None, Some(5), None)
         };
-        assert_eq!(tally.usage()["agent"], agent);
+        let gradient = ModelUsage::of_call("gradient", Some("large"), Some(1), Some(2));
+        assert_eq!(tally.usage(), [agent, gradient]);
         assert_eq!((tally.total_usage().calls, tally.total_usage().tokens()), (3, 8));
+    }
+
+    #[test]
+    fn each_model_of_a_role_counts_for_itself() {
+        let mut tally = Tally::default();
+        for model in ["b", "a", "b"] {
+            tally.count_usage(ModelUsage::of_call("agent", Some(model), Some(1), None));
+        }
+        let calls: Vec<u64> = tally.usage().iter().map(|usage| usage.calls).collect();
+        assert_eq!(calls, [1, 2]);
     }
 
     #[test]
     fn absurd_numbers_of_tokens_do_not_overflow() {
         let mut tally = Tally::default();
         for _ in 0..2 {
-            tally.count_usage("agent", ModelUsage::of_call(Some(u64::MAX), Some(u64::MAX)));
+            tally.count_usage(ModelUsage::of_call("agent", None, Some(u64::MAX), Some(u64::MAX)));
         }
         assert_eq!(tally.total_usage().tokens(), u64::MAX);
     }

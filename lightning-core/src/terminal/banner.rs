@@ -74,7 +74,9 @@ impl Banner {
         }
         rows.push(("runners", self.runners()));
         rows.push(("rollouts", self.limits()));
-        rows.push(("stops at", self.stop_when.to_string()));
+        if self.stop_when != StopWhen::never() {
+            rows.push(("stops at", self.stop_when.to_string()));
+        }
         rows.push(("seed", self.seed.to_string()));
         rows.push(("store", self.store.clone()));
         rows.push((

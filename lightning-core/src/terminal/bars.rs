@@ -31,12 +31,14 @@ struct State {
     /// What goes on.
     running: BTreeMap<u64, Running>,
     shown: usize,
-    /// Says how many have no bar.
+    /// How many have no bar, and what says so.
+    waiting: usize,
     footer: Option<ProgressBar>,
 }
 
 struct Running {
     began: Timestamp,
+    total: Option<u64>,
     bar: Option<ProgressBar>,
 }
 
@@ -52,14 +54,11 @@ impl Bars {
     pub(super) fn update(&self, event: &ProgressEvent<'_>) {
         if event.finished {
             self.end(event);
-        } else if let Some(bar) = self.bar_of(event) {
+        } else if let Some(bar) = self.bar_of(event)
             // Events of several threads overtake each other.
-            if bar.position() < event.done {
-                bar.set_position(event.done);
-            }
-            if event.total.is_some() && bar.length() != event.total {
-                bar.set_length(event.total.unwrap_or_default());
-            }
+            && bar.position() < event.done
+        {
+            bar.set_position(event.done);
         }
     }
 
@@ -73,6 +72,7 @@ impl Bars {
             }
         }
         if let Some(footer) = state.footer.take() {
+            state.waiting = 0;
             self.take_off(&footer);
         }
     }
@@ -99,6 +99,7 @@ impl Bars {
         let state = &mut *self.state();
         let running = state.running.entry(event.id).or_insert_with(|| Running {
             began: self.clock.now(),
+            total: event.total,
             bar: None,
         });
         if running.bar.is_none() && state.shown < MAX_BARS {
@@ -106,12 +107,22 @@ impl Bars {
             running.bar = Some(self.put_on(bars, state.footer.as_ref(), bar(event), TICK));
         }
         let bar = running.bar.clone();
+        // Asking the bar for its length would wait for whoever draws it.
+        if running.total != event.total {
+            running.total = event.total;
+            match (&bar, event.total) {
+                (Some(bar), Some(total)) => bar.set_length(total),
+                (Some(bar), None) => bar.unset_length(),
+                (None, _) => {}
+            }
+        }
         self.show_footer(state);
         bar
     }
 
     fn show_footer(&self, state: &mut State) {
         let waiting = state.running.len() - state.shown;
+        let is_news = std::mem::replace(&mut state.waiting, waiting) != waiting;
         if waiting == 0 {
             if let Some(footer) = state.footer.take() {
                 self.take_off(&footer);
@@ -121,7 +132,9 @@ impl Bars {
                 let footer = ProgressBar::no_length().with_style(style("{msg}"));
                 self.put_on(bars, None, footer, TICK)
             });
-            footer.set_message(format!("… and {} more", text::count(waiting as u64)));
+            if is_news {
+                footer.set_message(format!("… and {} more", text::count(waiting as u64)));
+            }
         }
     }
 

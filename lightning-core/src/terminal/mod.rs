@@ -21,4 +21,4 @@ mod text;
 pub use banner::Banner;
 pub use progress::TerminalProgress;
 pub use screen::Screen;
-pub use summary::{ModelUse, RunSummary};
+pub use summary::RunSummary;

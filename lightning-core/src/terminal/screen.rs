@@ -132,7 +132,12 @@ impl Screen {
     /// Texts that are printed at the same time do not mix. Blocks while the other end takes nothing.
     pub fn print(&self, text: &str) {
         let end = if text.ends_with('\n') { "" } else { "\n" };
-        let write = || self.shared.canvas.print(format_args!("{text}{end}"), true);
+        self.without_bars(|| self.shared.canvas.print(format_args!("{text}{end}"), true));
+    }
+
+    /// Takes the bars off while the function runs, which may write to the terminal by itself, whole lines only. Meanwhile
+    /// nobody else can print.
+    pub fn without_bars<T>(&self, write: impl FnOnce() -> T) -> T {
         match &self.shared.bars {
             Some(bars) if self.shared.shown.load(Ordering::Relaxed) > 0 => bars.suspend(write),
             _ => write(),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::text;
+use crate::run::ModelUsage;
 
 /// The columns of a curve.
 const CURVE: usize = 40;
@@ -36,41 +37,16 @@ pub struct RunSummary {
     pub rewarded: u64,
     /// The mean of those rewards.
     pub mean_reward: Option<f64>,
+    /// Those rewards in the order in which they came, as means over stretches of equal numbers of rollouts.
+    pub rewards: Vec<f64>,
     /// Why the run stopped, if not because the algorithm had come to its end.
     pub stopped: Option<String>,
     /// The scores of the algorithm's rounds, in order; greater is better.
     pub curve: Vec<f64>,
     /// The calls of models.
-    pub models: Vec<ModelUse>,
+    pub models: Vec<ModelUsage>,
     /// The run folder; `None` if it was temporary.
     pub run_dir: Option<PathBuf>,
-}
-
-/// How much a model was used for something.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ModelUse {
-    /// For what: `agent`, `judge`, …
-    pub role: String,
-    /// The model.
-    pub model: String,
-    /// How often it was called.
-    pub calls: u64,
-    /// The tokens that it was given.
-    pub prompt_tokens: u64,
-    /// The tokens that it made.
-    pub completion_tokens: u64,
-}
-
-impl ModelUse {
-    /// No calls yet.
-    pub fn new(role: impl Into<String>, model: impl Into<String>) -> Self {
-        Self {
-            role: role.into(),
-            model: model.into(),
-            ..Self::default()
-        }
-    }
 }
 
 impl RunSummary {
@@ -115,6 +91,9 @@ impl RunSummary {
 
     fn reward(&self) -> String {
         let mean = match (self.mean_reward, self.succeeded) {
+            (Some(mean), _) if self.rewards.len() > 1 => {
+                format!("{} {} on average", sparkline(&self.rewards), text::number(mean))
+            }
             (Some(mean), _) => format!("{} on average", text::number(mean)),
             (None, 0) => return String::new(),
             (None, _) => "none".to_owned(),
@@ -126,15 +105,21 @@ impl RunSummary {
     }
 }
 
-fn calls(used: &ModelUse) -> String {
-    format!(
-        "{}: {} to {}, {} tokens in, {} out",
+fn calls(used: &ModelUsage) -> String {
+    let model = used.model.as_deref().map(|model| format!(" to {model}"));
+    let mut line = format!(
+        "{}: {}{}, {} tokens in, {} out",
         used.role,
         text::counted(used.calls, "call"),
-        used.model,
-        text::count(used.prompt_tokens),
-        text::count(used.completion_tokens)
-    )
+        model.unwrap_or_default(),
+        text::count(used.input_tokens),
+        text::count(used.output_tokens)
+    );
+    if used.calls_without_tokens > 0 {
+        let without = text::counted(used.calls_without_tokens, "call");
+        line.push_str(&format!("; {without} without a number of tokens"));
+    }
+    line
 }
 
 /// A curve, and what it begins, ends and culminates with.

@@ -35,7 +35,7 @@ pub(super) fn aligned<'a>(rows: impl IntoIterator<Item = (&'a str, String)>, col
     const NAME: usize = 14;
     let mut text = String::new();
     for (name, value) in rows {
-        let line = format!("  {}{}", pad(name, NAME), one_line(&value));
+        let line = format!("  {}{}", pad(&clip(name, NAME - 1), NAME), one_line(&value));
         text.push_str(clip(line.trim_end(), columns).trim_end());
         text.push('\n');
     }

@@ -12,8 +12,9 @@ use crate::{
     execution::Strategy,
     inject::Scope,
     llm_proxy::LlmProxy,
-    run::StopWhen,
+    run::{ProgressSink, StopWhen},
     store::Store,
+    terminal::Screen,
     types::{NamedResources, RolloutConfig, Task},
 };
 
@@ -35,6 +36,8 @@ pub(super) struct Parts {
     pub(super) handle_interrupts: bool,
     pub(super) store_patience: Duration,
     pub(super) cancellation: CancellationToken,
+    pub(super) screen: Option<Screen>,
+    pub(super) progress: Option<Arc<dyn ProgressSink>>,
 }
 
 /// Builds a [`Trainer`].
@@ -71,6 +74,7 @@ pub trait HasAlgorithm {
     fn finish(self, parts: Parts) -> Self::Trainer;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Task, O: AlgoOutput> HasAlgorithm for With<T, O> {
     type Trainer = Trainer<T, O>;
 
@@ -80,6 +84,19 @@ impl<T: Task, O: AlgoOutput> HasAlgorithm for With<T, O> {
             algorithm: self.0,
             parts,
         }
+    }
+}
+
+/// Every type is itself. Asked for in this way, a trainer without an algorithm is told by [`HasAlgorithm`] what it lacks;
+/// asked for directly, the compiler would only say that there is no such method.
+#[doc(hidden)]
+pub trait Itself<A> {
+    fn itself(self) -> A;
+}
+
+impl<A> Itself<A> for A {
+    fn itself(self) -> A {
+        self
     }
 }
 
@@ -106,6 +123,8 @@ impl TrainerBuilder<NoAlgorithm> {
                 handle_interrupts: true,
                 store_patience: Duration::from_secs(60),
                 cancellation: CancellationToken::new(),
+                screen: Some(Screen::stderr()),
+                progress: None,
             },
         }
     }
@@ -238,6 +257,28 @@ impl<A> TrainerBuilder<A> {
         self
     }
 
+    /// Where the run shows what it is going to do, how far it has got, and what came of it; the process's standard error if
+    /// not set.
+    #[must_use]
+    pub fn screen(mut self, screen: Screen) -> Self {
+        self.parts.screen = Some(screen);
+        self
+    }
+
+    /// Shows nothing of the run, as a test wants it.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.parts.screen = None;
+        self
+    }
+
+    /// Where the run's progress goes, in place of the screen.
+    #[must_use]
+    pub fn progress(mut self, sink: Arc<dyn ProgressSink>) -> Self {
+        self.parts.progress = Some(sink);
+        self
+    }
+
     fn map_scope(mut self, change: impl FnOnce(Scope) -> Scope) -> Self {
         self.parts.scope = change(self.parts.scope);
         self
@@ -248,16 +289,16 @@ impl<A> TrainerBuilder<A> {
     /// # Errors
     ///
     /// [`TrainerError::NoRunners`], and [`TrainerError::RolloutConfig`] for time limits that make no sense.
-    pub fn build(self) -> Result<A::Trainer, TrainerError>
+    pub fn build<G: HasAlgorithm>(self) -> Result<G::Trainer, TrainerError>
     where
-        A: HasAlgorithm,
+        A: Itself<G>,
     {
         if self.parts.n_runners == 0 {
             return Err(TrainerError::NoRunners);
         }
         crate::store::lifecycle::check_config(&self.parts.rollout_config)
             .map_err(TrainerError::RolloutConfig)?;
-        Ok(self.algorithm.finish(self.parts))
+        Ok(self.algorithm.itself().finish(self.parts))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why a run did not begin, or has no result.
 
+use super::DevProblem;
 use crate::{inject::InjectErrors, run::RunError, runner::RunnerError, store::StoreError};
 
 /// Why a run did not begin, or has no result.
@@ -92,6 +93,19 @@ pub enum TrainerError {
     Interrupted {
         /// The algorithm.
         algorithm: String,
+    },
+
+    /// A dry run found something wanting.
+    #[error("the dry run found a problem: {0}")]
+    Dev(#[source] DevProblem),
+
+    /// A dry run found something wanting, and the algorithm failed.
+    #[error("the dry run found a problem: {problem}. Then {source}")]
+    DevFailed {
+        /// What is wanting.
+        problem: DevProblem,
+        /// How the algorithm failed.
+        source: Box<TrainerError>,
     },
 
     /// The run folder could not be written.

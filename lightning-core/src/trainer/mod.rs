@@ -1,10 +1,12 @@
 //! The trainer: checks, starts, stops and reports a run.
 //!
 //! [`Trainer::fit`] runs an algorithm together with runners of an agent, in this process. Algorithm and runners meet only
-//! in the store. Everything that can be wrong beforehand is refused before anything starts.
+//! in the store. Everything that can be wrong beforehand is refused before anything starts. [`Trainer::dev`] is the dry run.
 
 mod builder;
 mod defaults;
+mod dev;
+mod display;
 mod error;
 mod record;
 mod report;
@@ -21,6 +23,7 @@ use std::{
 use self::{builder::Parts, session::Session};
 pub use self::{
     builder::{HasAlgorithm, NoAlgorithm, TrainerBuilder, With},
+    dev::{Dev, DevProblem, DevReport, DevTrace},
     error::TrainerError,
     report::FitReport,
 };
@@ -87,6 +90,38 @@ impl<T: Task, O: AlgoOutput> Trainer<T, O> {
                 .run()
                 .await
         }))
+    }
+
+    /// Runs the same wiring on the first few tasks of each dataset, with one runner and short limits, shows every trace, and
+    /// fails with the reason if there would be nothing to learn from: no rollout, none that succeeded, no trace, no call of
+    /// a model although the agent has one, no reward, or nothing that the adapter makes of any trace.
+    ///
+    /// It uses a store in memory and a run folder of its own, and leaves nothing behind. What the agent calls is called for
+    /// real.
+    ///
+    /// ```
+    /// # use lightning_core::{agent::agent_fn, algorithm::Baseline, prelude::*};
+    /// # #[tokio::main]
+    /// # async fn main() -> anyhow::Result<()> {
+    /// let trainer = Trainer::builder().algorithm(Baseline::algorithm()).n_runners(8).build()?;
+    /// let forgetful = agent_fn(|_: String, _| async {});
+    /// let error = trainer.dev(forgetful, vec!["one".to_owned()], None).samples(1).await.unwrap_err();
+    /// assert!(error.to_string().contains("left a trace"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`TrainerError::Dev`] and [`TrainerError::DevFailed`] with what is wanting, and all that [`fit`](Self::fit) may
+    /// return.
+    pub fn dev(
+        &self,
+        agent: impl Agent<T>,
+        train: impl IntoDataset<T>,
+        val: impl IntoDataset<T>,
+    ) -> Dev<'_, T, O> {
+        Dev::new(self, Arc::new(agent), train.into_dataset(), val.into_dataset())
     }
 
     /// As [`fit`](Self::fit), for a program without a runtime: makes one with all cores and blocks.

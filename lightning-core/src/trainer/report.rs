@@ -1,6 +1,6 @@
 //! What a run came to.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -35,8 +35,8 @@ pub struct FitReport<O> {
     pub rollouts: RolloutCounts,
     /// The rewards in the order in which they came: means over stretches of equal numbers of rollouts.
     pub reward_curve: Vec<RewardPoint>,
-    /// How often models were called and how many tokens that took, by role.
-    pub model_usage: BTreeMap<String, ModelUsage>,
+    /// How often models were called and how many tokens that took, by role and model.
+    pub model_usage: Vec<ModelUsage>,
     /// When the run began.
     pub began: Timestamp,
     /// How long the run took, in seconds.

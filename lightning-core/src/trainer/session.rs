@@ -5,7 +5,9 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use tokio_util::task::TaskTracker;
 
-use super::{FitReport, TrainerError, builder::Parts, defaults::Defaults, record::RunRecord};
+use super::{
+    FitReport, TrainerError, builder::Parts, defaults::Defaults, display::Display, record::RunRecord,
+};
 use crate::{
     agent::{Agent, Hook, HookFuture, RolloutContext, RolloutEnd},
     algorithm::{AlgoOutput, Algorithm, AlgorithmContext, TrainerInfo},
@@ -26,6 +28,7 @@ pub(super) struct Session<'a, T, O> {
     store: Arc<dyn Store>,
     run: RunContext,
     cx: AlgorithmContext<T>,
+    display: Display,
 }
 
 impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
@@ -69,6 +72,10 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         if let Some(path) = &parts.run_dir {
             run = run.folder(path);
         }
+        let display = Display::new(parts.screen.as_ref());
+        if let Some(sink) = parts.progress.clone().or_else(|| display.progress()) {
+            run = run.progress(sink);
+        }
         let run = run.build();
         let mut scope = parts.scope.clone().with_store(filled).with_run(run.clone());
         if let Some(resources) = &parts.initial_resources {
@@ -99,11 +106,19 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             store,
             run,
             cx,
+            display,
         })
     }
 
     /// Runs the algorithm and the runners to their ends.
     pub(super) async fn run(self) -> Result<FitReport<O>, TrainerError> {
+        let report = self.keep_record().await;
+        self.display.end(&report);
+        report
+    }
+
+    /// Runs, and notes down in the run's folder, if that is to stay, what is run and what came of it.
+    async fn keep_record(&self) -> Result<FitReport<O>, TrainerError> {
         let clock = SystemClock::new();
         let began = clock.now();
         let folder = self.run.folder();
@@ -135,10 +150,15 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
     }
 
     async fn execute(&self) -> Result<O, TrainerError> {
+        // Whether the store can be reached shows before anything else begins.
+        let store = self.store.statistics().await?;
         if let Some(resources) = &self.parts.initial_resources {
             self.store.add_resources(resources.clone()).await?;
         }
-        tracing::info!(
+        let agent = self.agent.name().into_owned();
+        self.display
+            .begin(&self.run, self.parts, &self.cx, agent, store.name);
+        tracing::debug!(
             target: "lightning::trainer",
             run_id = self.run.id(),
             algorithm = %self.algorithm.name(),
@@ -156,7 +176,11 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
                 .collect(),
             algorithm: self.algorithm.run(&self.cx),
             stop,
-            cancellation: self.run.cancellation().clone(),
+            on_interrupt: &|| {
+                self.display
+                    .note("asked to stop: the algorithm returns its best result so far; ask again to abort");
+                self.run.cancellation().cancel();
+            },
             last_words,
         };
         let interrupts = if self.parts.handle_interrupts {

@@ -73,7 +73,7 @@ fn main() -> ExitCode {
         say("ready");
         if ends_at_once { 1.0 } else { pending().await }
     });
-    let builder = Trainer::builder();
+    let builder = Trainer::builder().quiet();
     let builder = match mode.as_str() {
         "cooperative" => builder.algorithm(cooperative::algorithm()),
         "blocked" => builder.algorithm(blocked::algorithm()),

@@ -80,6 +80,11 @@ async fn bars() -> Result<(), Box<dyn Error>> {
         if step % 10 == 9 {
             warn!(target: "lightning::runner", step, "the attempt failed");
         }
+        if step == 25 {
+            // As an agent may. Its runner goes on.
+            let panic = tokio::spawn(async { panic!("out of ideas") }).await;
+            assert!(panic.is_err());
+        }
     }
     drop((evaluating, waiting));
     progress.finish();

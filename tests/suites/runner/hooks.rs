@@ -151,6 +151,62 @@ async fn hooks_that_fail_or_panic_do_not_fail_the_rollout() {
         .hook(diary.clone())
         .build();
     let step = runner.step(&json!(1)).await.unwrap();
-    assert_eq!(step.end.attempt.status, AttemptStatus::Succeeded);
+    assert_step(&step).succeeded();
     assert_eq!(diary.0.lock().unwrap().len(), 4, "later hooks run all the same");
+}
+
+/// Never ends one of its methods.
+struct Hangs {
+    at_the_end: bool,
+    hangs: Notify,
+}
+
+impl Hangs {
+    fn wait(&self, at_the_end: bool) -> HookFuture<'_> {
+        Box::pin(async move {
+            if self.at_the_end == at_the_end {
+                self.hangs.notify_one();
+                pending::<()>().await;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Hook for Hangs {
+    fn on_rollout_start<'a>(&'a self, _: &'a RolloutContext) -> HookFuture<'a> {
+        self.wait(false)
+    }
+
+    fn on_rollout_end<'a>(&'a self, _: &'a RolloutContext, _: &'a RolloutEnd) -> HookFuture<'a> {
+        self.wait(true)
+    }
+}
+
+#[tokio::test]
+async fn a_hook_that_never_ends_does_not_keep_a_runner_from_being_stopped() {
+    for at_the_end in [false, true] {
+        let store = store();
+        let new = NewRollout::new(json!(1));
+        let id = store.enqueue_rollout(new).await.unwrap().rollout_id;
+        let hook = Arc::new(Hangs {
+            at_the_end,
+            hangs: Notify::new(),
+        });
+        let agent = agent_fn(|_: Value, _| async { 1.0 });
+        let runner = runner(agent, &store).hook(Arc::clone(&hook) as _).build();
+        let stop = StopSignal::new();
+        let running = tokio::spawn({
+            let stop = stop.clone();
+            async move { runner.iter(&stop).await }
+        });
+        soon(hook.hangs.notified()).await;
+        stop.abort();
+        soon(running).await.unwrap().unwrap();
+        let attempt = store.get_latest_attempt(&id).await.unwrap().unwrap();
+        assert!(
+            attempt.status.is_terminal(),
+            "at the end: {at_the_end}: {attempt:?}"
+        );
+    }
 }

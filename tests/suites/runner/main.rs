@@ -21,7 +21,7 @@ use lightning_core::{
     runner::{Runner, RunnerBuilder, RunnerError, StatisticsSource, StopSignal},
     semconv,
     store::{MemoryStore, Store},
-    testing::{Faults, ManualClock},
+    testing::{Faults, ManualClock, assert_rollout, assert_step},
     types::{
         AttemptQuery, AttemptStatus, JsonObject, NamedResources, NewRollout, ProxyLlm, Reward, RolloutConfig,
         RolloutId, RolloutMode, RolloutPatch, RolloutStatus, Span, SpanQuery, WorkerStatus,

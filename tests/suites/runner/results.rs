@@ -1,5 +1,7 @@
 //! What an agent returns, and what it is given.
 
+use lightning_core::{emitter::operation, rollout};
+
 use super::*;
 
 #[tokio::test]
@@ -9,9 +11,7 @@ async fn a_number_that_is_returned_is_stored_as_the_reward() {
         .step(&json!(1))
         .await
         .unwrap();
-    assert_eq!(step.end.attempt.status, AttemptStatus::Succeeded);
-    assert_eq!(step.rollout.status, RolloutStatus::Succeeded);
-    assert_eq!(step.end.reward(), Some(Reward::from(0.25)));
+    assert_step(&step).succeeded().reward(0.25);
 }
 
 #[tokio::test]
@@ -29,7 +29,7 @@ async fn an_agent_that_returns_nothing_is_judged_by_its_trace() {
         anyhow::Ok(())
     });
     let step = runner(agent, &store()).build().step(&json!(1)).await.unwrap();
-    assert_eq!(step.end.reward(), Some(Reward::from(0.75)));
+    assert_step(&step).reward(0.75);
     assert_eq!(step.end.spans.len(), 1);
 }
 
@@ -56,7 +56,7 @@ async fn spans_that_are_returned_are_stored_under_the_attempt() {
         .iter()
         .map(|span| (span.sequence_id, span.name.as_str()))
         .collect();
-    assert_eq!(step.end.attempt.status, AttemptStatus::Succeeded);
+    assert_step(&step).succeeded();
     assert_eq!(found.len(), 3, "{found:?}");
     assert!(
         found.values().any(|name| *name == "own 000000000000000b"),
@@ -72,11 +72,9 @@ async fn an_error_fails_the_attempt_with_its_whole_chain() {
     });
     let store = store();
     let step = runner(agent, &store).build().step(&json!(1)).await.unwrap();
-    assert_eq!(step.rollout.status, RolloutStatus::Failed);
-    assert_eq!(
-        step.end.attempt.reason(),
-        Some("the model did not answer: connection refused")
-    );
+    assert_step(&step)
+        .failed("the model did not answer: connection refused")
+        .spans(semconv::EXCEPTION, 1);
     let exception = step
         .end
         .spans
@@ -87,6 +85,7 @@ async fn an_error_fails_the_attempt_with_its_whole_chain() {
         exception.attributes[semconv::EXCEPTION_MESSAGE],
         "the model did not answer"
     );
+    assert_eq!(exception.attributes[semconv::EXCEPTION_TYPE], "Error");
 }
 
 #[tokio::test]
@@ -104,6 +103,7 @@ async fn a_panic_fails_the_attempt_with_its_message_and_keeps_the_trace() {
     );
     let names: Vec<&str> = step.end.spans.iter().map(|span| span.name.as_str()).collect();
     assert_eq!(names, [semconv::MESSAGE, semconv::EXCEPTION]);
+    assert_eq!(step.end.spans[1].attributes[semconv::EXCEPTION_TYPE], "panic");
 }
 
 #[tokio::test]
@@ -250,8 +250,40 @@ async fn queued_rollouts_can_be_stepped_through_in_their_order() {
     }
     for expected in [0.25, 0.5] {
         let step = runner.step_queued().await.unwrap().unwrap();
-        assert_eq!(step.end.reward(), Some(Reward::from(expected)));
-        assert_eq!(step.rollout.status, RolloutStatus::Succeeded);
+        assert_step(&step).succeeded().reward(expected);
     }
     assert!(runner.step_queued().await.unwrap().is_none());
+}
+
+/// Blocks, and records what it does.
+#[rollout]
+fn blocking_agent(task: Value) -> anyhow::Result<f64> {
+    emit_message("on a thread of its own")?;
+    let thinking = operation("thinking")?;
+    thinking.input("task", &task)?;
+    emit_message("within an operation")?;
+    Ok(1.0)
+}
+
+#[tokio::test]
+async fn a_synchronous_agent_records_as_an_asynchronous_one() {
+    let step = runner(blocking_agent::agent(), &store())
+        .build()
+        .step(&json!(1))
+        .await
+        .unwrap();
+    let spans = &step.end.spans;
+    let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            semconv::MESSAGE,
+            semconv::MESSAGE,
+            semconv::OPERATION,
+            semconv::ANNOTATION
+        ],
+        "{:?}",
+        step.end.attempt
+    );
+    assert_eq!(spans[1].parent_id.as_deref(), Some(spans[2].span_id.as_str()));
 }

@@ -1,8 +1,14 @@
 //! Logs and progress of a whole process.
 
-use std::process::{Command, Output, Stdio};
+use std::{
+    io::Write as _,
+    process::{Command, Output, Stdio},
+};
 
+use lightning_tests::tier;
 use serde_json::Value;
+
+use crate::tty::Tty;
 
 fn watched(scenario: &str, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_watched"));
@@ -10,7 +16,7 @@ fn watched(scenario: &str, variables: &[(&str, &str)]) -> Command {
     for name in ["LIGHTNING_LOG", "LIGHTNING_LOG_FORMAT", "NO_COLOR", "TERM"] {
         command.env_remove(name);
     }
-    command.envs(variables.iter().copied());
+    command.env("RUST_BACKTRACE", "0").envs(variables.iter().copied());
     command
 }
 
@@ -144,5 +150,64 @@ fn a_process_whose_standard_error_is_closed_goes_on() {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{scenario}: {output:?}");
         assert!(!output.stdout.is_empty(), "{scenario}");
+    }
+}
+
+/// What a terminal shows at the end of the program, and what it was sent.
+fn on_a_terminal(scenario: &str, variables: &[(&str, &str)]) -> Option<(Vec<String>, String)> {
+    let program = watched(scenario, variables);
+    let mut script = tier::terminal()?.command(&format!("{} {scenario}", program.get_program().display()));
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => script.env(name, value),
+            None => script.env_remove(name),
+        };
+    }
+    let output = script.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let mut tty = Tty::new(80);
+    tty.write_all(&output.stdout).unwrap();
+    Some((tty.shows(), words(&output).0))
+}
+
+#[test]
+fn on_a_terminal_bars_come_and_go_and_leave_the_logs_whole() {
+    let Some((shown, written)) = on_a_terminal("bars", &[("TERM", "xterm")]) else {
+        return;
+    };
+    assert!(written.contains("━╸─"), "there were bars: {written:?}");
+    assert!(
+        written.contains("\u{1b}[33m WARN"),
+        "there were colours: {written:?}"
+    );
+    let is_log = |line: &String| line.contains("Z  WARN lightning::runner: the attempt failed step=");
+    let (logs, others): (Vec<String>, Vec<String>) = shown.iter().cloned().partition(is_log);
+    assert_eq!(logs.len(), 5, "{shown:#?}");
+    assert!(!others.iter().any(|line| line.contains(['━', '─'])), "{shown:#?}");
+    assert!(
+        others.contains(&"out of ideas".to_owned()),
+        "the panic's message is whole: {shown:#?}"
+    );
+    let end = &others[others.len() - 4..];
+    assert!(
+        end[0].starts_with("evaluating candidates of the second generation: 50/50 in "),
+        "{shown:#?}"
+    );
+    assert!(end[1].starts_with("answers: 150 in "), "{shown:#?}");
+    assert_eq!(end[2..], ["the end", "done"]);
+}
+
+#[test]
+fn colours_can_be_switched_off_and_a_dumb_terminal_has_no_bars() {
+    let variables = [("TERM", "xterm"), ("NO_COLOR", "1")];
+    if let Some((_, written)) = on_a_terminal("bars", &variables) {
+        assert!(
+            written.contains("━╸─") && !written.contains("\u{1b}[33m"),
+            "{written:?}"
+        );
+    }
+    if let Some((shown, written)) = on_a_terminal("bars", &[("TERM", "dumb")]) {
+        assert!(!written.contains('\u{1b}'), "{written:?}");
+        assert_eq!(shown[0], "evaluating candidates of the second generation: 0/50");
     }
 }

@@ -1,8 +1,8 @@
 //! The banner and the end of a run, as text.
 
 use lightning_core::{
-    run::{AlgorithmIdentity, StopWhen},
-    terminal::{Banner, ModelUse, RunSummary},
+    run::{AlgorithmIdentity, ModelUsage, StopWhen},
+    terminal::{Banner, RunSummary},
     types::{AttemptStatus, Llm, NamedResources, PromptTemplate, ProxyLlm, Resource, RolloutConfig},
 };
 use serde_json::json;
@@ -73,7 +73,6 @@ fn a_banner_leaves_out_what_is_not_there() {
 Lightning VERSION · 
   runners       elsewhere
   rollouts      1 attempt, no time limit
-  stops at      none
   seed          0
   run folder    temporary
 ";
@@ -149,10 +148,9 @@ fn summary() -> RunSummary {
     summary.mean_reward = Some(0.8125);
     summary.stopped = Some("the limit of rollouts was reached".to_owned());
     summary.curve = vec![0.5, 0.25, 0.75, 1.0, 0.875];
-    let mut agent = ModelUse::new("agent", "small");
-    (agent.calls, agent.prompt_tokens, agent.completion_tokens) = (9960, 1_200_000, 31_000);
-    let mut judge = ModelUse::new("judge", "large");
-    (judge.calls, judge.prompt_tokens, judge.completion_tokens) = (1, 310, 1);
+    let mut agent = ModelUsage::of_call("agent", Some("small"), Some(1_200_000), Some(31_000));
+    agent.calls = 9960;
+    let judge = ModelUsage::of_call("judge", Some("large"), Some(310), Some(1));
     summary.models = vec![agent, judge];
     summary.run_dir = Some("/runs/one".into());
     summary

@@ -96,7 +96,7 @@ pub(super) async fn serve(listener: net::TcpListener, shared: Arc<Shared>, ended
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => CuttableListener(listener),
         Err(error) => {
-            tracing::error!(error = %error, "the scripted LLM server cannot listen");
+            tracing::error!(target: "lightning::testing", error = %error, "the scripted LLM server cannot listen");
             return;
         }
     };
@@ -246,7 +246,6 @@ enum End {
 
 impl Delivery {
     fn of(whole: Vec<String>, fault: Option<Fault>, cut: Cut) -> Self {
-        let pieces = || whole.iter().map(|text| Bytes::copy_from_slice(text.as_bytes()));
         let (pieces, pause, end) = match fault {
             Some(Fault::CutAfterHeaders) => (VecDeque::new(), 0, End::Cut(cut)),
             Some(Fault::CutMidBody) => (first_half(&whole), 0, End::Cut(cut)),
@@ -256,7 +255,7 @@ impl Delivery {
                 let crumbs = whole.chunks(bytes.max(1)).map(|crumb| whole.slice_ref(crumb));
                 (crumbs.collect(), pause_ms, End::Complete)
             }
-            _ => (pieces().collect(), 0, End::Complete),
+            _ => (whole.into_iter().map(Bytes::from).collect(), 0, End::Complete),
         };
         Self {
             pieces,
