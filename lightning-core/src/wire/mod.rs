@@ -36,6 +36,9 @@ pub(crate) use search::{AttemptSearch, ResourcesSearch, RolloutSearch, SpanSearc
 /// What every path of the store's own interface begins with.
 pub(crate) const PREFIX: &str = "/v1/agl";
 
+/// Where OTLP traces are taken.
+pub(crate) const OTLP_TRACES: &str = "/v1/traces";
+
 /// The header that carries a request key.
 pub(crate) const KEY_HEADER: &str = "idempotency-key";
 /// The header in which a server, and a client, say what they are able to do: names from below, with commas between.
