@@ -11,6 +11,7 @@ struct Store;
 
 #[doc = include_str!("../../docs/src/test-an-algorithm.md")]
 struct TestAnAlgorithm;
+
 #[doc = include_str!("../../docs/src/traces-to-data.md")]
 struct TracesToData;
 
