@@ -87,7 +87,7 @@ pub(super) fn router(app: Shared, options: &ServerOptions) -> Router {
         .route("/statistics", get(statistics));
     let routes = Router::new()
         .nest(wire::PREFIX, agl)
-        .route("/v1/traces", post(otlp::traces))
+        .route(wire::OTLP_TRACES, post(otlp::traces))
         .route("/v1/metrics", post(otlp::not_taken))
         .route("/v1/logs", post(otlp::not_taken))
         .route("/v1/development/profiles", post(otlp::not_taken))
