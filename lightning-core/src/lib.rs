@@ -12,10 +12,12 @@
 //! | run all of it, or one task | [`trainer`], [`execution`], [`runner`] |
 //! | keep what happens | [`store`] |
 //! | watch it | [`terminal`], [`logging`] |
+//! | test it | `testing`, with the feature of that name |
 //!
 //! | feature | what it adds |
 //! |---|---|
 //! | `testing` | `testing`: rollouts step by step, assertions, a scripted LLM server, clock and ids by hand, a store that fails on demand, the conformance suite of stores |
+//! | `cli` | `cli`: the program `lightning`, which runs a store and looks into one |
 //! | `client` | `client`: a store behind a URL, also one of Python's `agl store` |
 //! | `server` | `server`: any store over HTTP, in the wire format of `agentlightning==0.3.0`, with OTLP and metrics |
 //! | `full` | all of the above |
@@ -23,6 +25,8 @@
 pub mod adapter;
 pub mod agent;
 pub mod algorithm;
+#[cfg(feature = "cli")]
+pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod clock;

@@ -9,6 +9,9 @@ struct FirstAlgorithm;
 #[doc = include_str!("../../docs/src/store.md")]
 struct Store;
 
+#[doc = include_str!("../../docs/src/test-an-algorithm.md")]
+struct TestAnAlgorithm;
+
 #[doc = include_str!("../../docs/src/traces-to-data.md")]
 struct TracesToData;
 

@@ -116,6 +116,20 @@ impl StoreClient {
         self.inner.probe().await.map(drop)
     }
 
+    /// Sends an empty OTLP export, to see whether traces are taken.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] if the server does not answer, and others if it does not take traces.
+    pub async fn probe_otlp(&self) -> Result<(), StoreError> {
+        self.inner.probe_otlp().await
+    }
+
+    /// Where exporters of OpenTelemetry send traces: what `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` should be.
+    pub fn otlp_endpoint(&self) -> String {
+        without_password(self.inner.otlp_url())
+    }
+
     /// The address of the server, without its password.
     pub fn url(&self) -> String {
         let mut url = self.inner.base.clone();

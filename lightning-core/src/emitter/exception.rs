@@ -6,7 +6,10 @@ use std::{
     fmt::{self, Write as _},
 };
 
-use crate::{semconv, types::JsonObject};
+use crate::{
+    semconv,
+    types::{JsonObject, SpanEvent, Timestamp},
+};
 
 /// How many causes of an error are kept.
 const MAX_CAUSES: usize = 32;
@@ -37,11 +40,7 @@ impl Exception {
 
     /// A panic, by the payload that `catch_unwind` or a `JoinError` gives.
     pub fn from_panic(payload: &(dyn Any + Send)) -> Self {
-        let message = payload
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        Self::new("panic", message.unwrap_or("a panic without a message"))
+        Self::new("panic", panic_message(payload))
     }
 
     /// Says where it arose, or what caused it, in any form.
@@ -58,6 +57,16 @@ impl Exception {
         self
     }
 
+    /// What a span says of an exception that was met within it.
+    pub(super) fn into_event(self, now: Timestamp) -> SpanEvent {
+        SpanEvent {
+            name: semconv::EXCEPTION_EVENT.to_owned(),
+            attributes: self.into_attributes(),
+            timestamp: Some(now),
+            extra: JsonObject::new(),
+        }
+    }
+
     pub(super) fn into_attributes(self) -> JsonObject {
         let mut attributes = JsonObject::new();
         attributes.insert(semconv::EXCEPTION_TYPE.to_owned(), self.kind.into());
@@ -68,6 +77,13 @@ impl Exception {
         }
         attributes
     }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("it did not say why")
 }
 
 /// Kind and message.
@@ -87,7 +103,10 @@ impl<E: Error + ?Sized> From<&E> for Exception {
             let _ = writeln!(causes, "caused by: {cause}");
             next = cause.source();
         }
-        let exception = Self::new(std::any::type_name::<E>(), error.to_string());
+        // Of an error behind a `dyn`, as of one in an `anyhow::Error`, the type is not known.
+        let kind = std::any::type_name::<E>();
+        let kind = if kind.starts_with("dyn ") { "Error" } else { kind };
+        let exception = Self::new(kind, error.to_string());
         if causes.is_empty() {
             exception
         } else {

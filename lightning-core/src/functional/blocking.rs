@@ -4,7 +4,9 @@ use std::panic::resume_unwind;
 
 use tokio::runtime::Handle;
 
-/// Runs `function` on a blocking thread.
+use crate::tracer;
+
+/// Runs `function` on a blocking thread, within the recording of the task that calls this.
 ///
 /// A panic of `function` goes on in the caller. When this future is dropped, a function that has not begun never does;
 /// one that has begun cannot be stopped, and its result is lost.
@@ -16,7 +18,7 @@ pub async fn run_blocking<R: Send + 'static>(
     let runtime = Handle::try_current().map_err(|_| {
         anyhow::anyhow!("a synchronous algorithm or agent runs on Tokio's blocking threads, but there is no Tokio runtime here")
     })?;
-    let task = AbortOnDrop(runtime.spawn_blocking(function));
+    let task = AbortOnDrop(runtime.spawn_blocking(tracer::carry(function)));
     task.join().await
 }
 

@@ -263,11 +263,16 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
+    tokio::task::spawn_blocking(carry(call))
+}
+
+/// The call in the recording of the task that asks for it, on whichever thread it will run.
+pub(crate) fn carry<T>(call: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let scope = Scope::carried();
-    tokio::task::spawn_blocking(move || match scope {
+    move || match scope {
         Some(scope) => scope.around_sync(call),
         None => call(),
-    })
+    }
 }
 
 #[cfg(test)]

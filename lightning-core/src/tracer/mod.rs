@@ -11,8 +11,8 @@
 //! Tasks and threads that the agent starts are outside its scope unless they carry it: [`spawn`], [`spawn_blocking`], or
 //! [`CarryContext::in_rollout`] on a future that something else spawns.
 //!
-//! Training spans are data, and diagnostics are logs: spans and events of `lightning_core` itself, and those below level
-//! INFO, are not recorded unless [`LayerOptions`] say so.
+//! Training spans are data, and diagnostics are logs: spans and events of the library itself (targets `lightning` and
+//! `lightning_core`), and those below level INFO, are not recorded unless [`LayerOptions`] say so.
 //!
 //! This module knows nothing of runners, agents or HTTP.
 //!
@@ -71,7 +71,7 @@ pub use layer::{InstallError, LayerOptions, install, is_installed, layer, layer_
 pub use recording::{Recording, RecordingOptions};
 pub use tape::SpanRef;
 
-pub(crate) use context::{Parent, close_operation, open_operation, tape, within_operation};
+pub(crate) use context::{Parent, carry, close_operation, open_operation, tape, within_operation};
 pub(crate) use fields::Fields;
 pub(crate) use layer::is_target_below;
 pub(crate) use tape::{NotRecorded, SpanId, Tape, failed};

@@ -74,6 +74,7 @@ pub trait HasAlgorithm {
     fn finish(self, parts: Parts) -> Self::Trainer;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Task, O: AlgoOutput> HasAlgorithm for With<T, O> {
     type Trainer = Trainer<T, O>;
 
@@ -83,6 +84,19 @@ impl<T: Task, O: AlgoOutput> HasAlgorithm for With<T, O> {
             algorithm: self.0,
             parts,
         }
+    }
+}
+
+/// Every type is itself. Asked for in this way, a trainer without an algorithm is told by [`HasAlgorithm`] what it lacks;
+/// asked for directly, the compiler would only say that there is no such method.
+#[doc(hidden)]
+pub trait Itself<A> {
+    fn itself(self) -> A;
+}
+
+impl<A> Itself<A> for A {
+    fn itself(self) -> A {
+        self
     }
 }
 
@@ -275,16 +289,16 @@ impl<A> TrainerBuilder<A> {
     /// # Errors
     ///
     /// [`TrainerError::NoRunners`], and [`TrainerError::RolloutConfig`] for time limits that make no sense.
-    pub fn build(self) -> Result<A::Trainer, TrainerError>
+    pub fn build<G: HasAlgorithm>(self) -> Result<G::Trainer, TrainerError>
     where
-        A: HasAlgorithm,
+        A: Itself<G>,
     {
         if self.parts.n_runners == 0 {
             return Err(TrainerError::NoRunners);
         }
         crate::store::lifecycle::check_config(&self.parts.rollout_config)
             .map_err(TrainerError::RolloutConfig)?;
-        Ok(self.algorithm.finish(self.parts))
+        Ok(self.algorithm.itself().finish(self.parts))
     }
 }
 

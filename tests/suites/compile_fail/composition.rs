@@ -1,4 +1,4 @@
-//! Parts that do not go together. `fit` stands for what the trainer asks for.
+//! Parts that do not go together.
 #![allow(unused, reason = "only the errors matter")]
 
 use lightning_core::prelude::*;
@@ -9,14 +9,10 @@ struct Question {
     text: String,
 }
 
-use lightning_core::types::IntoDataset;
-
 #[derive(Clone, Serialize, Deserialize)]
 struct Invoice {
     number: u32,
 }
-
-fn fit<T: Task>(algorithm: impl Algorithm<T>, agent: impl Agent<T>, train: impl IntoDataset<T>) {}
 
 #[algo]
 async fn tune(train_dataset: Dataset<Question>) {}
@@ -27,20 +23,30 @@ async fn answer(task: Question) {}
 #[rollout]
 async fn pay(task: Invoice) {}
 
-fn the_function_itself(train: Dataset<Question>) {
-    fit(tune, answer::agent(), train);
+fn the_function_itself() {
+    Trainer::builder().algorithm(tune);
 }
 
-fn the_agent_function_itself(train: Dataset<Question>) {
-    fit(tune::algorithm(), answer, train);
+fn no_algorithm() {
+    Trainer::builder().n_runners(2).build();
 }
 
-fn an_agent_for_other_tasks(train: Dataset<Question>) {
-    fit(tune::algorithm(), pay::agent(), train);
+async fn the_agent_function_itself(train: Dataset<Question>) -> anyhow::Result<()> {
+    let trainer = Trainer::builder().algorithm(tune::algorithm()).build()?;
+    trainer.fit(answer, train, None).await?;
+    Ok(())
 }
 
-fn a_dataset_of_other_tasks(train: Dataset<Invoice>) {
-    fit(tune::algorithm(), answer::agent(), train);
+async fn an_agent_for_other_tasks(train: Dataset<Question>) -> anyhow::Result<()> {
+    let trainer = Trainer::builder().algorithm(tune::algorithm()).build()?;
+    trainer.fit(pay::agent(), train, None).await?;
+    Ok(())
+}
+
+async fn a_dataset_of_other_tasks(train: Dataset<Invoice>) -> anyhow::Result<()> {
+    let trainer = Trainer::builder().algorithm(tune::algorithm()).build()?;
+    trainer.dev(answer::agent(), None, train).await?;
+    Ok(())
 }
 
 fn main() {}
