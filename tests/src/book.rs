@@ -16,6 +16,12 @@ struct Store;
 #[doc = include_str!("../../docs/src/test-an-algorithm.md")]
 struct TestAnAlgorithm;
 
+#[doc = include_str!("../../docs/src/traces-to-data.md")]
+struct TracesToData;
+
+#[doc = include_str!("../../docs/src/write-an-adapter.md")]
+struct WriteAnAdapter;
+
 #[doc = include_str!("../../docs/src/watch-a-run.md")]
 struct WatchARun;
 

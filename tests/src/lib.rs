@@ -3,5 +3,6 @@
 #[cfg(doctest)]
 mod book;
 pub mod model;
+pub mod scratch;
 pub mod tier;
 pub mod traces;

@@ -1,7 +1,7 @@
 //! Runners: they claim rollouts from the store, execute the agent, and report.
 //!
 //! A runner meets algorithms only in the store. [`Runner::iter`] works until it is told to stop; [`Runner::step`] executes
-//! one task and [`Runner::step_queued`] one rollout that waits, for tests and for dry runs.
+//! one task and [`Runner::step_next`] the next rollout, for tests and for dry runs.
 
 mod attempt;
 mod error;
@@ -218,17 +218,18 @@ impl<T: Task> Runner<T> {
         self.finish_step(started).await
     }
 
-    /// Claims the rollout that has waited longest and executes it; `None` if none waits. It never waits for one.
+    /// Claims the next rollout, waiting for one if none is in the queue, and executes one attempt of it.
     ///
-    /// So a test can be the fleet: it lets an algorithm enqueue, and executes rollout after rollout.
+    /// So a test can be the fleet: beside an algorithm that enqueues and waits, it executes one rollout after the other.
     ///
     /// # Errors
     ///
     /// Those of [`step`](Self::step).
-    pub async fn step_queued(&self) -> Result<Option<Step>, RunnerError> {
-        match self.store.dequeue_rollout(Some(self.worker_id.clone())).await? {
-            Some(claimed) => self.finish_step(claimed).await.map(Some),
-            None => Ok(None),
+    pub async fn step_next(&self) -> Result<Step, RunnerError> {
+        loop {
+            if let Some(claimed) = self.claim().await? {
+                return self.finish_step(claimed).await;
+            }
         }
     }
 

@@ -156,7 +156,7 @@ fn trees() -> Vec<Case> {
             tracer(),
             "",
             Error("No spans provided"),
-            Error("there are no spans"),
+            Error("the trace is empty"),
         ),
         case(
             "no call",
@@ -210,7 +210,7 @@ fn trees() -> Vec<Case> {
             "a span without times",
             under_root([
                 with(call("a", (1.0, 2.0)), &|span| {
-                    (span.start_time, span.end_time) = (None, None)
+                    (span.start_time, span.end_time) = (None, None);
                 }),
                 call("b", (3.0, 4.0)),
             ]),
@@ -247,7 +247,7 @@ fn trees() -> Vec<Case> {
         case(
             "spans of two attempts",
             under_root([with(call("a", (1.0, 2.0)), &|span| {
-                span.attempt_id = "at-2".into()
+                span.attempt_id = "at-2".into();
             })]),
             tracer(),
             "/0/metadata/response_id",
