@@ -6,6 +6,10 @@ struct Introduction;
 #[doc = include_str!("../../docs/src/first-algorithm.md")]
 struct FirstAlgorithm;
 
+#[cfg(feature = "full")]
+#[doc = include_str!("../../docs/src/run-a-store.md")]
+struct RunAStore;
+
 #[doc = include_str!("../../docs/src/store.md")]
 struct Store;
 

@@ -309,6 +309,60 @@ fn the_doctor_says_what_is_well_and_what_is_not() {
     );
 }
 
+/// The blocks of the book's page that a shell can run, as one script.
+fn script_of_the_book() -> String {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src/run-a-store.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let blocks = page
+        .split("```bash\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap());
+    format!("set -euo pipefail\n{}", blocks.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn the_commands_of_the_book_work() {
+    for program in ["bash", "curl", "jq"] {
+        if Command::new(program)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .status()
+            .is_err()
+        {
+            let _ = std::io::Write::write_all(
+                &mut std::io::stderr(),
+                format!("{program} is not there\n").as_bytes(),
+            );
+            return;
+        }
+    }
+    let running = Running::start(&[]);
+    let output = Command::new("bash")
+        .args(["-c", &script_of_the_book()])
+        .env("STORE", &running.url)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{told}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        told.ends_with("1.0\n{}") || told.ends_with("1\n{}"),
+        "neither the reward nor that the traces are stored: {told}"
+    );
+    assert_eq!(
+        running.json(&["rollouts", "list", "--json"])["status"],
+        "succeeded"
+    );
+    let rollout = running.json(&["rollouts", "list", "--json"])["rollout_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(running.tell(&["spans", "list", &rollout]).lines().count(), 3);
+}
+
 #[cfg(unix)]
 #[test]
 fn signals_stop_a_store_in_order_and_the_log_is_as_asked() {

@@ -43,7 +43,7 @@ pub fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match args.task {
-            Task::Store(options) => serve::run(options).await.map(|()| ExitCode::SUCCESS),
+            Task::Store(options) => serve::run(options).await,
             Task::Rollouts(task) => look::rollouts(task).await.map(|()| ExitCode::SUCCESS),
             Task::Spans(task) => look::spans(task).await.map(|()| ExitCode::SUCCESS),
             Task::Workers(task) => look::workers(task).await.map(|()| ExitCode::SUCCESS),

@@ -1,6 +1,6 @@
 //! `lightning store`.
 
-use std::{path::Path, process, sync::Arc};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use crate::{
     types::Secret,
 };
 
-pub(super) async fn run(args: StoreArgs) -> anyhow::Result<()> {
+pub(super) async fn run(args: StoreArgs) -> anyhow::Result<ExitCode> {
     let format = match args.log_format {
         LogStyle::Text => LogFormat::Text,
         LogStyle::Json => LogFormat::Json,
@@ -42,14 +42,25 @@ pub(super) async fn run(args: StoreArgs) -> anyhow::Result<()> {
     };
     let server = StoreServer::bind(address, store, options).await?;
     let stop = CancellationToken::new();
-    stop_on_signal(stop.clone())?;
+    let mut signals = Signals::new()?;
     super::print(&format!(
         "lightning: a store {kind} listens on {}\n",
         server.url()
     ))?;
-    server.serve(stop).await;
-    Ok(())
+    let serving = server.serve(stop.clone());
+    tokio::pin!(serving);
+    // The first signal stops the server in order, the second at once.
+    for _ in 0..2 {
+        tokio::select! {
+            () = &mut serving => return Ok(ExitCode::SUCCESS),
+            () = signals.next() => stop.cancel(),
+        }
+    }
+    Ok(ExitCode::from(BROKEN_OFF))
 }
+
+/// The exit status of a program that was interrupted.
+const BROKEN_OFF: u8 = 130;
 
 fn read_token(file: &Path) -> anyhow::Result<Secret> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -58,18 +69,6 @@ fn read_token(file: &Path) -> anyhow::Result<Secret> {
         bail!("{} holds no token", file.display());
     }
     Ok(token.into())
-}
-
-/// The first signal stops the server in order, the second at once.
-fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
-    let mut signals = Signals::new()?;
-    tokio::spawn(async move {
-        signals.next().await;
-        stop.cancel();
-        signals.next().await;
-        process::exit(130);
-    });
-    Ok(())
 }
 
 #[cfg(unix)]

@@ -213,10 +213,10 @@ impl StoreClientBuilder {
         if is_loopback(&base) {
             http = http.no_proxy();
         }
-        if base.scheme() == "https" {
-            // Fails if one is installed already, which is then used.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        } else {
+        // Fails if one is installed already, which is then used. It is done for plain HTTP too: other clients in the
+        // program share this build of reqwest, and would panic without a provider.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        if base.scheme() == "http" {
             // Reading the certificates of the system takes its time, so it is done only where they are needed.
             http = http.tls_backend_preconfigured(without_certificates()?);
         }

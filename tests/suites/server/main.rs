@@ -3,6 +3,7 @@
 mod access;
 mod bad_input;
 mod cuts;
+mod exporter;
 mod fields;
 mod metrics;
 mod otlp;
