@@ -8,6 +8,7 @@
 //! |---|---|
 //! | write an algorithm | [`algo`](macro@algo), [`run`], [`algorithm`] |
 //! | write an agent | [`rollout`](macro@rollout), [`agent`], [`emitter`], [`tracer`] |
+//! | ask a chat model | [`chat`] |
 //! | load tasks, prompts and models | [`data`], [`types`], [`template`] |
 //! | run all of it, or one task | [`trainer`], [`execution`], [`runner`] |
 //! | keep what happens | [`store`] |
@@ -17,13 +18,14 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `testing` | `testing`: rollouts step by step, assertions, a scripted LLM server, clock and ids by hand, a store that fails on demand, the conformance suite of stores |
-//! | `client` | `client`: a store behind a URL, also one of Python's `agl store` |
+//! | `client` | `client`: a store behind a URL, also one of Python's `agl store`; `chat::HttpChat`: a model behind a URL |
 //! | `server` | `server`: any store over HTTP, in the wire format of `agentlightning==0.3.0`, with OTLP and metrics |
 //! | `full` | all of the above |
 
 pub mod adapter;
 pub mod agent;
 pub mod algorithm;
+pub mod chat;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod clock;
