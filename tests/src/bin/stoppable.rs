@@ -131,7 +131,9 @@ fn main() -> ExitCode {
     if mode == "quick" {
         say(&format!("threads of runs: {}", threads_of_runs()));
         say("idle");
-        std::thread::sleep(Duration::from_secs(600));
+        loop {
+            std::thread::park();
+        }
     }
     // Waits for what blocks.
     drop(runtime);
