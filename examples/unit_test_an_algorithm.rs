@@ -110,6 +110,7 @@ async fn by_the_trainer() -> anyhow::Result<()> {
     let trainer = Trainer::builder()
         .algorithm(halving::algorithm(prompts()).first_tasks(2))
         .n_runners(4)
+        .quiet()
         .build()?;
     let report = trainer.fit(graded_by_wording::agent(), questions(), None).await?;
     assert_eq!(report.output, "Be brief, give a number: {question}");

@@ -106,10 +106,14 @@ impl ChatClient {
         let call = model_call(&request)?;
         let response = post.json(&request).send().await?;
         let status = response.status();
-        let answer: Value = response.json().await.context("the answer is no JSON")?;
+        let text = response.text().await?;
+        let answer: Value = serde_json::from_str(&text).unwrap_or_default();
         call.finish(&answer)?;
         if !status.is_success() {
-            bail!("the model answered {status}: {}", answer["error"]["message"]);
+            bail!(
+                "the model answered {status}: {}",
+                text.chars().take(300).collect::<String>()
+            );
         }
         let text = answer["choices"][0]["message"]["content"].as_str();
         text.map(str::to_owned).context("the answer has no text")
@@ -178,17 +182,7 @@ async fn main() -> anyhow::Result<()> {
             begin.replace('\n', " ")
         );
     }
-    println!("\nthe best:\n\n{}\n", report.output.best.template);
-    for usage in &report.model_usage {
-        println!(
-            "{}: {} calls, {} tokens in, {} out",
-            usage.role, usage.calls, usage.input_tokens, usage.output_tokens
-        );
-    }
-    println!(
-        "{} rollouts in {:.2} s",
-        report.rollouts.succeeded, report.seconds
-    );
+    println!("\nthe best:\n\n{}", report.output.best.template);
     Ok(())
 }
 

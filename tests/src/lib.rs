@@ -6,3 +6,4 @@ pub mod crash;
 pub mod model;
 pub mod scratch;
 pub mod tier;
+pub mod traces;

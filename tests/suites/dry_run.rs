@@ -109,7 +109,7 @@ async fn a_dry_run_takes_a_few_tasks_one_by_one_and_shows_every_trace() {
     assert!(
         report.traces[0]
             .to_string()
-            .contains("(train): succeeded, reward 0.5\n"),
+            .contains("(train): succeeded, reward 0.5\ntask: \"task 0\"\n"),
         "{shown}"
     );
     assert!(
@@ -271,11 +271,15 @@ async fn an_algorithm_that_fails_for_what_rollouts_lack_is_reported_with_that() 
         .unwrap();
     let mute = agent_fn(|_: String, _| async { emitter::emit_message("done").map(drop) });
     let error = soon(trainer.dev(mute, tasks(1), None)).await.unwrap_err();
-    let TrainerError::DevFailed { problem, source } = &error else {
+    let TrainerError::DevFailed {
+        problem,
+        error: failure,
+    } = &error
+    else {
         panic!("{error}")
     };
     assert!(matches!(problem, DevProblem::NoReward { .. }), "{error}");
-    assert!(matches!(**source, TrainerError::Failed { .. }), "{error}");
+    assert!(matches!(**failure, TrainerError::Failed { .. }), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -217,7 +217,7 @@ async fn the_baseline_runs_both_datasets_in_every_epoch() {
     let fit = trainer.fit(watching(&store, &seen), train, tasks(&["v", "mute", "fails"]));
     let report = soon(fit).await.unwrap();
     assert_eq!(
-        serde_json::to_value(&report.output).unwrap(),
+        serde_json::to_value(report.output).unwrap(),
         json!({
             "train": {"rewarded": 40, "without_reward": 0, "failed": 0, "mean_reward": 4.0},
             "val": {"rewarded": 2, "without_reward": 2, "failed": 2, "mean_reward": 1.0},

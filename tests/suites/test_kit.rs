@@ -165,7 +165,7 @@ async fn a_record_tells_what_happened() {
     let record: RolloutRecord = step(agent, json!(1)).await.into();
     let id = record.rollout.rollout_id.clone();
     let expected = format!(
-        "rollout {id}: failed\n  failed: nothing found\n  attempt 1: failed: nothing found\n  \
+        "rollout {id}: failed\n  attempt 1: failed: nothing found\n  \
          - agentlightning.operation (error: core::fmt::Error: an error occurred when formatting an argument)\n    \
          - agentlightning.message\n  - agentlightning.annotation = exact 0, brevity 0.5\n  - agentlightning.exception"
     );
@@ -175,6 +175,15 @@ async fn a_record_tells_what_happened() {
         Some(Reward::new("exact", 0.0).with("brevity", 0.5))
     );
     assert_eq!(record.spans_named("agentlightning.message").count(), 1);
+
+    for (agent_returns, expected) in [
+        (Some(0.5), "succeeded\n  reward 0.5\n  attempt 1: succeeded\n  - "),
+        (None, "succeeded\n  no reward: "),
+    ] {
+        let agent = agent_fn(move |_: Value, _| async move { agent_returns });
+        let record: RolloutRecord = step(agent, json!(1)).await.into();
+        assert!(record.to_string().contains(expected), "{record}");
+    }
 
     let queued = store();
     queued

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{AdaptError, CallMetadata, Prompt, Response, Triplet};
 use crate::{
     semconv,
-    types::{JsonObject, Span, unflatten_under},
+    types::{JsonObject, Span, SpanStatusCode, unflatten_under},
 };
 
 const RESPONSE_ID: [&str; 2] = [semconv::GEN_AI_RESPONSE_ID, "agentlightning.operation.output.id"];
@@ -31,6 +31,15 @@ const LOGPROBS: &str = "logprobs.content";
 pub(super) fn response_id(attributes: &JsonObject) -> Option<&str> {
     let text = |key| attributes.get(key)?.as_str();
     RESPONSE_ID.into_iter().filter_map(text).find(|id| !id.is_empty())
+}
+
+/// Whether the call ended with an error in place of an answer.
+pub(super) fn failed(span: &Span) -> bool {
+    let answer_begins = |key: &String| COMPLETION.iter().any(|prefix| key.starts_with(prefix));
+    span.status.status_code == SpanStatusCode::Error
+        && response_id(&span.attributes).is_none()
+        && token_ids_under(&span.attributes, &RESPONSE_TOKEN_IDS).is_none()
+        && !span.attributes.keys().any(answer_begins)
 }
 
 pub(super) fn has_token_ids(span: &Span) -> bool {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use regex::Regex;
 
-use super::{AdaptError, EmptyReason, LeftOut, NodeId, TraceTree, call_span, error::names};
+use super::{AdaptError, EmptyReason, LeftOut, NodeId, TraceTree, call_span, error::names, lineage::within};
 use crate::{
     semconv,
     types::{Span, model_calls},
@@ -52,26 +52,29 @@ struct Within<'a> {
     wanted_agent: bool,
     reward: bool,
     call: bool,
-    role_left_out: bool,
 }
 
 impl CallFilter {
-    /// The wanted calls in depth-first order, and how many others there are.
+    /// The wanted calls in depth-first order, and how many others there are. The tree is that of the spans.
     ///
     /// Errors with the reason if there is no wanted call.
-    pub(super) fn find<'a>(&self, tree: &TraceTree<'a>) -> Result<(Vec<Call<'a>>, LeftOut), AdaptError> {
+    pub(super) fn find<'a>(
+        &self,
+        spans: &[&'a Span],
+        tree: &TraceTree<'a>,
+    ) -> Result<(Vec<Call<'a>>, LeftOut), AdaptError> {
+        // By the parents that spans name: what an agent does while a judge thinks is within the judge only in time.
+        let role_left_out = within(spans, |span| self.leaves_out_role_of(span));
         let (mut calls, mut left_out, mut answers) = (Vec::new(), LeftOut::default(), HashSet::new());
         let outside = Within {
             agent: None,
             wanted_agent: self.agents.is_none(),
             reward: false,
             call: false,
-            role_left_out: false,
         };
         let mut rest = vec![(tree.root(), outside)];
         while let Some((node, mut within)) = rest.pop() {
             if let Some(span) = node.span() {
-                within.role_left_out |= self.leaves_out_role_of(span);
                 if self.is_named_like_a_call(span) {
                     let answer = call_span::response_id(&span.attributes);
                     let repeated = answer.map_or(within.call, |id| answers.contains(id));
@@ -79,8 +82,10 @@ impl CallFilter {
                         Some(&mut left_out.other_agent)
                     } else if within.reward {
                         Some(&mut left_out.in_reward)
-                    } else if within.role_left_out {
+                    } else if role_left_out[node.id().index()] {
                         Some(&mut left_out.by_role)
+                    } else if call_span::failed(span) {
+                        Some(&mut left_out.without_answer)
                     } else {
                         repeated.then_some(&mut left_out.repeated)
                     };

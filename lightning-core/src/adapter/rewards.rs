@@ -345,7 +345,7 @@ impl Matching {
 /// the reward is about no call in particular.
 fn links(span: &Span) -> Vec<Link> {
     let links = links_of(span);
-    if links.iter().any(|link| names_a_call(link)) {
+    if links.iter().any(names_a_call) {
         links
     } else {
         Vec::new()

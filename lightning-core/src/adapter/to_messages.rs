@@ -151,7 +151,7 @@ fn conversation(span: &Span, inner: &[&Span]) -> Result<Option<Conversation>, Ad
     for (number, message) in list(span, PROMPT)?.into_iter().enumerate() {
         let place = format!("{PROMPT}.{number}");
         messages.push(
-            prompt_message(message)
+            prompt_message(&message)
                 .map_err(|problem| AdaptError::malformed(span, format!("`{place}` {problem}")))?,
         );
     }
@@ -180,8 +180,8 @@ fn conversation(span: &Span, inner: &[&Span]) -> Result<Option<Conversation>, Ad
     Ok(answered.then_some(Conversation { messages, tools }))
 }
 
-fn prompt_message(message: Value) -> Result<ChatMessage, String> {
-    let role = text_in(&message, "role")?;
+fn prompt_message(message: &Value) -> Result<ChatMessage, String> {
+    let role = text_in(message, "role")?;
     if !ROLES.contains(&role.as_str()) {
         return Err(format!(
             "has the role `{role}`, which is none of {}",
@@ -189,16 +189,16 @@ fn prompt_message(message: Value) -> Result<ChatMessage, String> {
         ));
     }
     let tool_calls = if role == "assistant" {
-        tool_calls(&message)?
+        tool_calls(message)?
     } else {
         Vec::new()
     };
     let tool_call_id = if role == "tool" {
-        Some(text_in(&message, "tool_call_id")?)
+        Some(text_in(message, "tool_call_id")?)
     } else {
         None
     };
-    let content = content(&message)?;
+    let content = content(message)?;
     Ok(ChatMessage {
         // Only an answer that calls tools may say nothing.
         content: if tool_calls.is_empty() {

@@ -12,7 +12,7 @@ use crate::types::Span;
 /// Triplets from the spans that a tracer recorded: its calls of models, in depth-first order, with their rewards.
 ///
 /// The spans make a [`TraceTree`], which is [repaired](TraceTree::repair). A span is a call by its name. Calls are left out
-/// that were made to work out a reward, or whose role is `judge` (the attribute
+/// that failed, that were made to work out a reward, or whose role is `judge` (the attribute
 /// [`CALL_ROLE`](crate::semconv::CALL_ROLE)), and so is whatever lies within them; a call that lies within a call and has no
 /// id of its own, or has the id of an earlier answer, is the same call told twice.
 ///
@@ -140,7 +140,7 @@ impl TraceAdapter for TracerToTriplets {
     fn adapt(&self, spans: &[Span]) -> Result<Triplets, AdaptError> {
         let spans = ordered(spans)?;
         let tree = self.tree_of(&spans)?;
-        let (mut calls, mut left_out) = self.filter.find(&tree)?;
+        let (mut calls, mut left_out) = self.filter.find(&spans, &tree)?;
         if self.require_token_ids {
             let all = calls.len();
             calls.retain(|call| call_span::has_token_ids(call.span));

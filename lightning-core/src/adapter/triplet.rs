@@ -158,7 +158,7 @@ pub struct LeftOut {
     pub repeated: usize,
     /// Without token ids, where these are required.
     pub without_token_ids: usize,
-    /// Without an answer, where one is required.
+    /// Failed: without an answer.
     pub without_answer: usize,
 }
 

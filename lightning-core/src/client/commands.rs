@@ -12,7 +12,7 @@ use crate::{
     types::{AttemptId, NewRollout, RolloutConfig, RolloutId, Span, Update, WorkerId},
     wire::{
         AttemptUpdateBody, DequeueBody, EnqueueBody, IdTargetsBody, NextIdAnswer, NextIdBody, NextIdsAnswer,
-        OutcomesAnswer, StartAttemptBody, StartBody, WorkerUpdateBody,
+        Object, OutcomesAnswer, RolloutBody, StartAttemptBody, StartBody, WorkerUpdateBody,
     },
 };
 
@@ -24,9 +24,9 @@ fn check_config(config: Option<&RolloutConfig>) -> Result<(), StoreError> {
     config.map_or(Ok(()), lifecycle::check_config)
 }
 
-fn checked(rollout: NewRollout) -> Result<NewRollout, StoreError> {
+fn checked(rollout: NewRollout) -> Result<Object<RolloutBody>, StoreError> {
     check_config(rollout.config.as_ref())?;
-    Ok(rollout)
+    Ok(Object(rollout.into()))
 }
 
 /// Something that may be left out but not be null.
@@ -50,7 +50,8 @@ impl Inner {
                 Answer::Enqueued(self.call(call.key(key)).await?)
             }
             Command::StartRollout { rollout, worker_id } => {
-                let body = StartBody::new(checked(rollout)?, worker_id);
+                check_config(rollout.config.as_ref())?;
+                let body = StartBody::new(rollout, worker_id);
                 let call = Call::post(self, &["rollouts"], &body)?;
                 Answer::Started(Box::new(self.call(call.key(key)).await?))
             }
@@ -185,11 +186,13 @@ impl Inner {
         targets: Vec<(RolloutId, AttemptId)>,
         key: &str,
     ) -> Result<Vec<u64>, StoreError> {
-        let targets = targets.into_iter().map(|(rollout_id, attempt_id)| NextIdBody {
-            rollout_id,
-            attempt_id,
-        });
-        let targets: Vec<NextIdBody> = targets.collect();
+        let body = |(rollout_id, attempt_id)| {
+            Object(NextIdBody {
+                rollout_id,
+                attempt_id,
+            })
+        };
+        let targets: Vec<_> = targets.into_iter().map(body).collect();
         if self.features().await?.batches() && targets.len() != 1 {
             let call = Call::post(self, &["spans", "next", "batch"], &IdTargetsBody { targets })?;
             let answer: NextIdsAnswer = self.call(call.key(key)).await?;

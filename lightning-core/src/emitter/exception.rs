@@ -6,7 +6,10 @@ use std::{
     fmt::{self, Write as _},
 };
 
-use crate::{semconv, types::JsonObject};
+use crate::{
+    semconv,
+    types::{JsonObject, SpanEvent, Timestamp},
+};
 
 /// How many causes of an error are kept.
 const MAX_CAUSES: usize = 32;
@@ -37,11 +40,7 @@ impl Exception {
 
     /// A panic, by the payload that `catch_unwind` or a `JoinError` gives.
     pub fn from_panic(payload: &(dyn Any + Send)) -> Self {
-        let message = payload
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        Self::new("panic", message.unwrap_or("a panic without a message"))
+        Self::new("panic", panic_message(payload))
     }
 
     /// Says where it arose, or what caused it, in any form.
@@ -58,6 +57,16 @@ impl Exception {
         self
     }
 
+    /// What a span says of an exception that was met within it.
+    pub(super) fn into_event(self, now: Timestamp) -> SpanEvent {
+        SpanEvent {
+            name: semconv::EXCEPTION_EVENT.to_owned(),
+            attributes: self.into_attributes(),
+            timestamp: Some(now),
+            extra: JsonObject::new(),
+        }
+    }
+
     pub(super) fn into_attributes(self) -> JsonObject {
         let mut attributes = JsonObject::new();
         attributes.insert(semconv::EXCEPTION_TYPE.to_owned(), self.kind.into());
@@ -68,6 +77,28 @@ impl Exception {
         }
         attributes
     }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("it did not say why")
+}
+
+/// What an error and its causes say, each once: many errors repeat their cause in their own message.
+pub(crate) fn error_message(error: &anyhow::Error) -> String {
+    let mut message = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if message.is_empty() {
+            message = text;
+        } else if !message.ends_with(&text) {
+            message.push_str(": ");
+            message.push_str(&text);
+        }
+    }
+    message
 }
 
 /// Kind and message.
@@ -87,11 +118,37 @@ impl<E: Error + ?Sized> From<&E> for Exception {
             let _ = writeln!(causes, "caused by: {cause}");
             next = cause.source();
         }
-        let exception = Self::new(std::any::type_name::<E>(), error.to_string());
+        // Of an error behind a `dyn`, as of one in an `anyhow::Error`, the type is not known.
+        let kind = std::any::type_name::<E>();
+        let kind = if kind.starts_with("dyn ") { "Error" } else { kind };
+        let exception = Self::new(kind, error.to_string());
         if causes.is_empty() {
             exception
         } else {
             exception.stacktrace(causes)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context as _, anyhow};
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot write a.json: {0}")]
+    struct Repeats(#[source] std::io::Error);
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let full = || std::io::Error::other("no space left");
+        let error = anyhow!(Repeats(full())).context("the round cannot be saved");
+        assert_eq!(
+            error_message(&error),
+            "the round cannot be saved: cannot write a.json: no space left"
+        );
+        let error = Err::<(), _>(full()).context("no result").unwrap_err();
+        assert_eq!(error_message(&error), "no result: no space left");
     }
 }

@@ -25,14 +25,19 @@ pub(super) fn text<T: Serialize + ?Sized>(value: &T, what: &str) -> Result<Strin
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
+/// The value as JSON that is nested no deeper than the bound. `what` names it in an error.
+pub(super) fn value<T: Serialize + ?Sized>(value: &T, what: &str) -> Result<Value, EmitError> {
+    let text = text(value, what)?;
+    serde_json::from_str(&text).map_err(|source| unserializable(what, source))
+}
+
 /// Flattens a value into attributes under `key`.
 pub(super) fn flatten<T: Serialize + ?Sized>(
     attributes: &mut JsonObject,
     key: String,
     value: &T,
 ) -> Result<(), EmitError> {
-    let text = text(value, &key)?;
-    let value: Value = serde_json::from_str(&text).map_err(|source| unserializable(&key, source))?;
+    let value = self::value(value, &key)?;
     flatten_value(attributes, key, value)
 }
 

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::{EmitError, Exception, chat, json};
 use crate::{
     semconv,
     tracer::{self, NotRecorded, Parent, SpanId, SpanRef, Tape},
-    types::{JsonObject, SpanEvent, SpanStatus, SpanStatusCode},
+    types::{JsonObject, SpanStatus, SpanStatusCode},
 };
 
 const WHAT: &str = "model call";
@@ -44,20 +43,11 @@ const GIVEN_UP: &str = "ended without an answer";
 /// [`EmitError::Unserializable`] for the request.
 pub fn model_call<R: Serialize + ?Sized>(request: &R) -> Result<ModelCall, EmitError> {
     let tape = tracer::tape().ok_or(EmitError::OutsideRollout { what: WHAT })?;
-    let attributes = chat::of_request(&read(request, "the request")?);
+    let attributes = chat::of_request(&json::value(request, "the request")?);
     let id = tape
         .begin(semconv::CHAT_COMPLETION, attributes, Parent::Innermost)
         .map_err(|reason| EmitError::not_recorded(reason, WHAT, &tape))?;
     Ok(ModelCall { tape, id })
-}
-
-/// The bounded JSON of a value.
-fn read<V: Serialize + ?Sized>(value: &V, what: &str) -> Result<Value, EmitError> {
-    let text = json::text(value, what)?;
-    serde_json::from_str(&text).map_err(|source| EmitError::Unserializable {
-        what: what.to_owned(),
-        source,
-    })
 }
 
 /// A call of a model that is under way. Dropped before it is finished, it is recorded as an error.
@@ -88,7 +78,7 @@ impl ModelCall {
     /// [`EmitError::TooDeep`] and [`EmitError::Unserializable`] for the answer, [`EmitError::Ended`] if the rollout has
     /// ended, [`EmitError::Full`] if there is no room for the tools.
     pub fn finish<A: Serialize + ?Sized>(self, answer: &A) -> Result<SpanRef, EmitError> {
-        let answer = read(answer, "the answer")?;
+        let answer = json::value(answer, "the answer")?;
         let attributes = chat::of_answer(&answer);
         let status = match chat::refusal(&answer) {
             Some(message) => tracer::failed(message),
@@ -114,13 +104,8 @@ impl ModelCall {
     pub fn fail(self, exception: impl Into<Exception>) -> Result<SpanRef, EmitError> {
         let exception = exception.into();
         let status = tracer::failed(exception.to_string());
-        let event = SpanEvent {
-            name: semconv::EXCEPTION_EVENT.to_owned(),
-            attributes: exception.into_attributes(),
-            timestamp: Some(self.tape.now()),
-            extra: JsonObject::new(),
-        };
-        self.tape.add_event(self.id, event);
+        self.tape
+            .add_event(self.id, exception.into_event(self.tape.now()));
         self.end_with(JsonObject::new(), status)?;
         Ok(self.span())
     }

@@ -8,7 +8,7 @@ use super::{Attributes, EmitError, Exception, json};
 use crate::{
     semconv,
     tracer::{self, NotRecorded, Parent, SpanId, SpanRef, Tape},
-    types::{JsonObject, SpanEvent},
+    types::JsonObject,
 };
 
 /// Begins an operation: a step of the agent's work that is stored as one span when the guard is dropped.
@@ -103,15 +103,18 @@ impl Operation {
         self.add(attributes)
     }
 
-    /// Adds tags, links or other attributes.
+    /// Adds tags, links or other attributes. Tags and links come after those that the operation has already; another
+    /// attribute takes the place of one of the same name.
     ///
     /// # Errors
     ///
     /// Those of [`input`](Self::input).
     pub fn annotate(&self, attributes: Attributes) -> Result<(), EmitError> {
-        let mut all = JsonObject::new();
-        attributes.add_to(&mut all)?;
-        self.add(all)
+        let attributes = attributes.check()?;
+        self.changed(
+            self.tape
+                .amend(self.id, |span| attributes.add_to(&mut span.attributes)),
+        )
     }
 
     /// Records that something went wrong: the status becomes `ERROR`, and the exception an event of the span.
@@ -122,13 +125,8 @@ impl Operation {
     pub fn fail(&self, exception: impl Into<Exception>) -> Result<(), EmitError> {
         let exception = exception.into();
         let status = tracer::failed(exception.to_string());
-        let event = SpanEvent {
-            name: semconv::EXCEPTION_EVENT.to_owned(),
-            attributes: exception.into_attributes(),
-            timestamp: Some(self.tape.now()),
-            extra: JsonObject::new(),
-        };
-        self.tape.add_event(self.id, event);
+        self.tape
+            .add_event(self.id, exception.into_event(self.tape.now()));
         self.changed(self.tape.amend(self.id, |span| span.status = status))
     }
 

@@ -7,7 +7,10 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use super::{ExecutionError, Interrupts};
-use crate::runner::{RunnerError, RunnerReport, StopSignal, panic_message};
+use crate::{
+    emitter::panic_message,
+    runner::{RunnerError, RunnerReport, StopSignal},
+};
 
 type RunnerFuture = Pin<Box<dyn Future<Output = Result<RunnerReport, RunnerError>> + Send>>;
 type Runners = JoinSet<Result<RunnerReport, RunnerError>>;
@@ -124,7 +127,7 @@ impl SharedMemory {
 fn judge<O>(output: Result<anyhow::Result<O>, Box<dyn Any + Send>>) -> Result<O, ExecutionError> {
     match output {
         Ok(output) => output.map_err(ExecutionError::Failed),
-        Err(panic) => Err(ExecutionError::Panicked(panic_message(&*panic))),
+        Err(panic) => Err(ExecutionError::Panicked(panic_message(&*panic).to_owned())),
     }
 }
 

@@ -20,10 +20,16 @@
 //!
 //! | target | what is logged there |
 //! |---|---|
-//! | `lightning::trainer` | beginning and end of a run |
-//! | `lightning::run` | evaluations, metrics |
+//! | `lightning::baseline` | what the algorithm `baseline` sees of each rollout |
+//! | `lightning::chat` | calls of a chat model that are made again, or cannot be recorded |
+//! | `lightning::client` | requests to a store over HTTP that are made again |
+//! | `lightning::run` | evaluations that are given up, metrics that cannot be written |
 //! | `lightning::runner` | attempts that fail, heartbeats, a store that cannot be reached |
-//! | `lightning::store` | what a store does by itself |
+//! | `lightning::server` | connections, and requests that failed; each request at `debug` |
+//! | `lightning::store` | what a store does by itself, such as ending attempts that ran into a time limit |
+//! | `lightning::testing` | the test kit |
+//! | `lightning::tracer` | spans that could not be stored |
+//! | `lightning::trainer` | beginning and end of a run, requests to stop |
 //!
 //! Messages are constant; what differs is in fields such as `rollout_id`, `attempt_id`, `worker_id`. No prompt and no
 //! secret is logged.
@@ -65,7 +71,7 @@ const DEFAULT_LEVELS: &str = "warn,lightning=info";
 /// ```
 /// fn main() -> Result<(), lightning_core::logging::LoggingError> {
 ///     lightning_core::logging::init()?;
-///     tracing::info!(target: "lightning::example", answer = 42, "logs are on");
+///     tracing::info!(target: "my_program", answer = 42, "logs are on");
 ///     Ok(())
 /// }
 /// ```

@@ -1,19 +1,23 @@
 //! One attempt, from its claim to its terminal status.
 
-use std::{any::Any, panic::AssertUnwindSafe, pin::pin, sync::Arc};
+use std::{
+    any::Any,
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+};
 
 use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{Runner, RunnerError, StopSignal, guard::AttemptGuard};
+use super::{FIRST_PAUSE, LONGEST_PAUSE, Runner, RunnerError, StopSignal, guard::AttemptGuard};
 use crate::{
     agent::{RolloutContext, RolloutEnd, RolloutResult},
     emitter, semconv,
-    store::{AttemptRef, EndOfAttempt, SpanOutcome, Store},
+    store::{AttemptRef, EndOfAttempt, SpanOutcome, Store, StoreError},
     tracer::Recording,
     types::{
-        Attempt, AttemptPatch, AttemptStatus, AttemptedRollout, JsonObject, NamedResources, RolloutMode,
-        Span, Task,
+        Attempt, AttemptId, AttemptPatch, AttemptStatus, AttemptedRollout, JsonObject, NamedResources,
+        RolloutId, RolloutMode, Span, Task,
     },
 };
 
@@ -60,16 +64,14 @@ impl<T: Task> Runner<T> {
             CancellationToken::new(),
             &self.extensions,
         );
-        self.hooks("on_rollout_start", &cx, |hook| hook.on_rollout_start(&cx))
-            .await;
-        let work = match (problem, T::deserialize(&*claimed.input)) {
-            (Some(problem), _) => Work::Ended(Err(problem)),
-            (None, Err(error)) => Work::Ended(Err(format!(
-                "the task does not fit the agent's task type {}: {error}",
-                std::any::type_name::<T>()
-            ))),
-            (None, Ok(task)) => self.work(&recording, &cx, &task, stop).await,
+        let task = match problem {
+            Some(problem) => Err(problem),
+            None => T::deserialize(&*claimed.input).map_err(|error| {
+                let wanted = std::any::type_name::<T>();
+                format!("the task does not fit the agent's task type {wanted}: {error}")
+            }),
         };
+        let work = self.work(&recording, &cx, task, stop).await;
         if let Work::Ended(Err(reason)) | Work::Dropped(reason) = &work {
             tracing::debug!(
                 target: "lightning::runner",
@@ -88,7 +90,7 @@ impl<T: Task> Runner<T> {
         let mut end = RolloutEnd::new(attempt, Vec::new());
         if !self.hooks.is_empty() {
             end.spans = self.spans_of(&end).await?;
-            self.hooks("on_rollout_end", &cx, |hook| hook.on_rollout_end(&cx, &end))
+            self.hooks("on_rollout_end", &cx, stop, |hook| hook.on_rollout_end(&cx, &end))
                 .await;
         }
         Ok(end)
@@ -115,58 +117,92 @@ impl<T: Task> Runner<T> {
         })
     }
 
-    /// Lets the agent work until it ends, or until its work has become pointless.
-    async fn work(&self, recording: &Recording, cx: &RolloutContext, task: &T, stop: &StopSignal) -> Work {
-        let agent = async {
-            self.hooks("on_trace_start", cx, |hook| hook.on_trace_start(cx))
+    /// Lets the agent work on the task, if there is one, until it ends, or until its work has become pointless.
+    async fn work(
+        &self,
+        recording: &Recording,
+        cx: &RolloutContext,
+        task: Result<T, String>,
+        stop: &StopSignal,
+    ) -> Work {
+        let mut agent = Box::pin(async {
+            self.hooks("on_rollout_start", cx, stop, |hook| hook.on_rollout_start(cx))
                 .await;
-            // The call itself may panic, not only its future.
-            let rollout = async {
-                match cx.mode() {
-                    RolloutMode::Train => self.agent.rollout(task, cx).await,
-                    RolloutMode::Val | RolloutMode::Test => self.agent.validation_rollout(task, cx).await,
-                }
-            };
-            let result = AssertUnwindSafe(rollout).catch_unwind().await;
-            let conclusion = self.conclude(cx, result).await;
-            self.hooks("on_trace_end", cx, |hook| hook.on_trace_end(cx)).await;
-            conclusion
-        };
-        let mut agent = pin!(recording.run(&*self.store, agent));
-        let (rollout_id, attempt_id) = (recording.rollout_id(), recording.attempt_id());
+            recording.run(&*self.store, self.recorded(cx, &task?, stop)).await
+        });
         let dropped = tokio::select! {
             biased;
             conclusion = &mut agent => return Work::Ended(conclusion),
-            end = self.store.wait_for_attempt_end(rollout_id, attempt_id) => match end {
-                Ok(EndOfAttempt::AttemptEnded(_)) => Work::Over,
-                Ok(EndOfAttempt::RolloutEnded(status)) => {
+            end = self.end_from_outside(recording) => match end {
+                EndOfAttempt::AttemptEnded(_) => Work::Over,
+                EndOfAttempt::RolloutEnded(status) => {
                     Work::Dropped(format!("the rollout was ended as {} while the agent worked", status.as_str()))
                 }
-                Ok(EndOfAttempt::Superseded { by }) => {
+                EndOfAttempt::Superseded { by } => {
                     Work::Dropped(format!("the attempt was superseded by {by} while the agent worked"))
-                }
-                // Nobody watches over the attempt now, but its work may still be good.
-                Err(error) => {
-                    tracing::warn!(
-                        target: "lightning::runner",
-                        rollout_id = %rollout_id,
-                        attempt_id = %attempt_id,
-                        error = %error,
-                        "the end of an attempt cannot be waited for; a cancellation will not be noticed"
-                    );
-                    tokio::select! {
-                        biased;
-                        conclusion = &mut agent => return Work::Ended(conclusion),
-                        () = stop.aborting() => Work::Dropped("the runner was stopped".to_owned()),
-                    }
                 }
             },
             () = stop.aborting() => Work::Dropped("the runner was stopped".to_owned()),
         };
         cx.cancellation().cancel();
         // Whatever it still has to say no longer counts.
-        let _ = tokio::time::timeout(self.abort_grace, agent).await;
+        let _ = tokio::time::timeout(self.abort_grace, &mut agent).await;
+        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| drop(agent))) {
+            tracing::warn!(
+                target: "lightning::runner",
+                rollout_id = %recording.rollout_id(),
+                attempt_id = %recording.attempt_id(),
+                error = emitter::panic_message(&*panic),
+                "the agent panicked as it was dropped"
+            );
+        }
         dropped
+    }
+
+    /// What is recorded of an attempt: the agent, and the hooks that belong to its trace.
+    async fn recorded(&self, cx: &RolloutContext, task: &T, stop: &StopSignal) -> Result<(), String> {
+        self.hooks("on_trace_start", cx, stop, |hook| hook.on_trace_start(cx))
+            .await;
+        // The call itself may panic, not only its future.
+        let rollout = async {
+            match cx.mode() {
+                RolloutMode::Train => self.agent.rollout(task, cx).await,
+                RolloutMode::Val | RolloutMode::Test => self.agent.validation_rollout(task, cx).await,
+            }
+        };
+        let result = AssertUnwindSafe(rollout).catch_unwind().await;
+        let conclusion = self.conclude(cx, result).await;
+        self.hooks("on_trace_end", cx, stop, |hook| hook.on_trace_end(cx))
+            .await;
+        conclusion
+    }
+
+    /// Resolves when the agent's work has become pointless. Where the store cannot tell, never.
+    async fn end_from_outside(&self, recording: &Recording) -> EndOfAttempt {
+        let (rollout_id, attempt_id) = (recording.rollout_id(), recording.attempt_id());
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match self.store.wait_for_attempt_end(rollout_id, attempt_id).await {
+                Ok(end) => return end,
+                Err(error) => error,
+            };
+            let may_pass = matches!(error, StoreError::Unavailable { .. });
+            if pause == FIRST_PAUSE || !may_pass {
+                tracing::warn!(
+                    target: "lightning::runner",
+                    rollout_id = %rollout_id,
+                    attempt_id = %attempt_id,
+                    trying_again = may_pass,
+                    error = %error,
+                    "the end of an attempt cannot be waited for; a cancellation will not be noticed meanwhile"
+                );
+            }
+            if !may_pass {
+                return std::future::pending().await;
+            }
+            self.clock.sleep_past(self.clock.now() + pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
 
     /// Records what the agent returned. Runs within the recording.
@@ -185,12 +221,11 @@ impl<T: Task> Runner<T> {
             Ok(Err(error)) => {
                 // A recording that is full or finished has no room for it; the reason is kept all the same.
                 let _ = emitter::emit_exception(&*error);
-                Err(format!("{error:#}"))
+                Err(emitter::error_message(&error))
             }
             Err(panic) => {
-                let message = panic_message(&*panic);
-                let _ = emitter::emit_exception(&Panicked(message.clone()));
-                Err(format!("the agent panicked: {message}"))
+                let _ = emitter::emit_exception(emitter::Exception::from_panic(&*panic));
+                Err(format!("the agent panicked: {}", emitter::panic_message(&*panic)))
             }
         }
     }
@@ -233,20 +268,43 @@ impl<T: Task> Runner<T> {
         work: Work,
         stored: Result<(), String>,
     ) -> Result<Attempt, RunnerError> {
-        let patch = match (work, stored) {
-            (Work::Over, _) => AttemptPatch::default(),
-            (Work::Dropped(reason) | Work::Ended(Err(reason)), _) | (Work::Ended(Ok(())), Err(reason)) => {
-                failed(reason)
-            }
-            (Work::Ended(Ok(())), Ok(())) => AttemptPatch::status(AttemptStatus::Succeeded),
-        };
-        self.patiently("report on an attempt", || {
-            let attempt = AttemptRef::from(&claimed.attempt.attempt_id);
+        let (rollout_id, attempt_id) = (&claimed.rollout_id, &claimed.attempt.attempt_id);
+        let update = |patch: AttemptPatch| {
             self.store
-                .update_attempt(claimed.rollout_id.clone(), attempt, patch.clone())
-        })
-        .await
+                .update_attempt(rollout_id.clone(), AttemptRef::from(attempt_id), patch)
+        };
+        let action = "report on an attempt";
+        match (work, stored) {
+            (Work::Over, _) => self.patiently(action, || update(AttemptPatch::default())).await,
+            (Work::Dropped(reason), _) => {
+                let fail = || fail_unless_ended(&*self.store, rollout_id, attempt_id, &reason);
+                self.patiently(action, || Box::pin(fail())).await
+            }
+            (Work::Ended(Err(reason)), _) | (Work::Ended(Ok(())), Err(reason)) => {
+                self.patiently(action, || update(failed(&*reason))).await
+            }
+            (Work::Ended(Ok(())), Ok(())) => {
+                let succeeded = || update(AttemptPatch::status(AttemptStatus::Succeeded));
+                self.patiently(action, succeeded).await
+            }
+        }
     }
+}
+
+/// Ends an attempt whose agent was dropped. One that a time limit has ended in the meantime, and its rollout with it,
+/// keeps that for its end.
+pub(super) async fn fail_unless_ended(
+    store: &dyn Store,
+    rollout_id: &RolloutId,
+    attempt_id: &AttemptId,
+    reason: &str,
+) -> Result<Attempt, StoreError> {
+    let update = |patch| store.update_attempt(rollout_id.clone(), AttemptRef::from(attempt_id), patch);
+    let attempt = update(AttemptPatch::default()).await?;
+    if attempt.status.is_terminal() {
+        return Ok(attempt);
+    }
+    update(failed(reason)).await
 }
 
 /// Stores what is still recorded.
@@ -258,22 +316,10 @@ pub(super) async fn flush(store: &dyn Store, recording: &Recording) -> Result<()
 }
 
 /// A report of failure with its reason.
-pub(super) fn failed(reason: impl Into<String>) -> AttemptPatch {
+fn failed(reason: impl Into<String>) -> AttemptPatch {
     let reason = (semconv::ATTEMPT_REASON.to_owned(), reason.into().into());
     AttemptPatch {
         metadata: Some(JsonObject::from_iter([reason])),
         ..AttemptPatch::status(AttemptStatus::Failed)
     }
 }
-
-/// What a panic said.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "it did not say why".to_owned())
-}
-
-/// A panic as an exception of the trace.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Panicked(String);

@@ -5,11 +5,8 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-use super::attempt::{failed, flush};
-use crate::{
-    store::{AttemptRef, Store},
-    tracer::Recording,
-};
+use super::attempt::{fail_unless_ended, flush};
+use crate::{store::Store, tracer::Recording};
 
 /// While armed, its drop ends the attempt as failed, by a task that first stores what was recorded.
 ///
@@ -40,16 +37,12 @@ impl Drop for AttemptGuard {
         };
         self.last_words.spawn_on(
             async move {
-                let reason = "the runner was dropped while the agent worked";
-                let report = match flush(&*store, &recording).await {
-                    Ok(()) => failed(reason),
-                    Err(loss) => failed(format!("{reason}; {loss}")),
-                };
-                let attempt = AttemptRef::from(recording.attempt_id());
-                if let Err(error) = store
-                    .update_attempt(recording.rollout_id().clone(), attempt, report)
-                    .await
-                {
+                let mut reason = "the runner was dropped while the agent worked".to_owned();
+                if let Err(loss) = flush(&*store, &recording).await {
+                    reason = format!("{reason}; {loss}");
+                }
+                let (rollout_id, attempt_id) = (recording.rollout_id(), recording.attempt_id());
+                if let Err(error) = fail_unless_ended(&*store, rollout_id, attempt_id, &reason).await {
                     tracing::warn!(
                         target: "lightning::runner",
                         rollout_id = %recording.rollout_id(),

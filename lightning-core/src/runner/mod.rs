@@ -1,7 +1,7 @@
 //! Runners: they claim rollouts from the store, execute the agent, and report.
 //!
 //! A runner meets algorithms only in the store. [`Runner::iter`] works until it is told to stop; [`Runner::step`] executes
-//! one task and [`Runner::step_queued`] one rollout that waits, for tests and for dry runs.
+//! one task and [`Runner::step_next`] the next rollout, for tests and for dry runs.
 
 mod attempt;
 mod error;
@@ -15,7 +15,6 @@ use std::{fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures::FutureExt as _;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::attempt::panic_message;
 use self::heartbeat::Heart;
 pub use self::{
     error::RunnerError,
@@ -25,6 +24,7 @@ pub use self::{
 use crate::{
     agent::{Agent, Hook, HookFuture, RolloutContext, RolloutEnd},
     clock::{Clock, SystemClock},
+    emitter,
     ids::{IdSource, RandomIds},
     inject::Scope,
     store::{Store, StoreError, StoreFuture},
@@ -37,6 +37,9 @@ use crate::{
 
 /// How long a claim is parked at the store before it is made anew.
 const CLAIM_WAIT: Duration = Duration::from_secs(60);
+/// How long to wait before an unavailable store is asked again; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Executes an agent on the rollouts of a store. One runner executes one rollout at a time.
 ///
@@ -215,17 +218,18 @@ impl<T: Task> Runner<T> {
         self.finish_step(started).await
     }
 
-    /// Claims the rollout that has waited longest and executes it; `None` if none waits. It never waits for one.
+    /// Claims the next rollout, waiting for one if none is in the queue, and executes one attempt of it.
     ///
-    /// So a test can be the fleet: it lets an algorithm enqueue, and executes rollout after rollout.
+    /// So a test can be the fleet: beside an algorithm that enqueues and waits, it executes one rollout after the other.
     ///
     /// # Errors
     ///
     /// Those of [`step`](Self::step).
-    pub async fn step_queued(&self) -> Result<Option<Step>, RunnerError> {
-        match self.store.dequeue_rollout(Some(self.worker_id.clone())).await? {
-            Some(claimed) => self.finish_step(claimed).await.map(Some),
-            None => Ok(None),
+    pub async fn step_next(&self) -> Result<Step, RunnerError> {
+        loop {
+            if let Some(claimed) = self.claim().await? {
+                return self.finish_step(claimed).await;
+            }
         }
     }
 
@@ -257,14 +261,22 @@ impl<T: Task> Runner<T> {
         action: &'static str,
         act: impl Fn() -> StoreFuture<'a, A>,
     ) -> Result<A, RunnerError> {
-        let give_up = self.clock.now() + self.patience;
-        let mut pause = Duration::from_millis(100);
+        // From the first failure on: a claim may have been parked for long before.
+        let mut give_up = None;
+        let mut pause = FIRST_PAUSE;
         loop {
             let error = match act().await {
                 Ok(answer) => return Ok(answer),
-                Err(error @ StoreError::Unavailable { .. }) if self.clock.now() < give_up => error,
-                Err(source) => return Err(RunnerError::Store { action, source }),
+                Err(error) => error,
             };
+            let now = self.clock.now();
+            let is_over = now >= *give_up.get_or_insert(now + self.patience);
+            if is_over || !matches!(error, StoreError::Unavailable { .. }) {
+                return Err(RunnerError::Store {
+                    action,
+                    source: error,
+                });
+            }
             tracing::warn!(
                 target: "lightning::runner",
                 worker_id = %self.worker_id,
@@ -272,32 +284,39 @@ impl<T: Task> Runner<T> {
                 error = %error,
                 "the store is unavailable; trying again"
             );
-            self.clock.sleep_past(self.clock.now() + pause).await;
-            pause = (pause * 2).min(Duration::from_secs(5));
+            self.clock.sleep_past(now + pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
     async fn spans_of(&self, end: &RolloutEnd) -> Result<Vec<Span>, RunnerError> {
         let attempt = &end.attempt;
         let query = SpanQuery::of(attempt.rollout_id.clone()).attempt(attempt.attempt_id.clone());
-        Ok(self.store.query_spans(query).await?.items)
+        let page = self.patiently("read the spans of an attempt", || {
+            self.store.query_spans(query.clone())
+        });
+        Ok(page.await?.items)
     }
 
-    /// Runs one of the methods of each hook, in order. What goes wrong there is logged.
+    /// Runs one of the methods of each hook, in order. What goes wrong there is logged. An abort breaks off a hook that
+    /// waits.
     async fn hooks<'a>(
         &'a self,
         moment: &'static str,
         cx: &RolloutContext,
+        stop: &StopSignal,
         call: impl Fn(&'a dyn Hook) -> HookFuture<'a>,
     ) {
         for hook in &self.hooks {
-            let outcome = AssertUnwindSafe(async { call(&**hook).await })
-                .catch_unwind()
-                .await;
-            let problem = match outcome {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => format!("{error:#}"),
-                Err(panic) => format!("it panicked: {}", panic_message(&*panic)),
+            let hook = AssertUnwindSafe(async { call(&**hook).await }).catch_unwind();
+            let problem = tokio::select! {
+                biased;
+                outcome = hook => match outcome {
+                    Ok(Ok(())) => continue,
+                    Ok(Err(error)) => emitter::error_message(&error),
+                    Err(panic) => format!("it panicked: {}", emitter::panic_message(&*panic)),
+                },
+                () = stop.aborting() => "it had not ended when the runner was stopped".to_owned(),
             };
             tracing::warn!(
                 target: "lightning::runner",

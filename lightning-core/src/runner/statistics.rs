@@ -86,6 +86,7 @@ fn measure(system: &mut Option<System>) -> JsonObject {
     network(&mut tell);
     figures
 }
+
 fn processors(system: &mut System, tell: &mut impl FnMut(&str, Value)) {
     system.refresh_cpu_usage();
     if let Some(cpu) = system.cpus().first() {

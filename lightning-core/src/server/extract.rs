@@ -48,7 +48,7 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
             .into());
         }
         expect_json(&parts.headers)?;
-        from_json(&bytes).map(Self)
+        from_json(&bytes).map(|wire::Object(body)| Self(body))
     }
 }
 
@@ -62,7 +62,8 @@ impl<T: DeserializeOwned> FromRequest<Shared> for OptionalJson<T> {
             return Ok(Self(None));
         }
         expect_json(&parts.headers)?;
-        from_json(&bytes).map(Self)
+        let body: Option<wire::Object<T>> = from_json(&bytes)?;
+        Ok(Self(body.map(|wire::Object(body)| body)))
     }
 }
 

@@ -29,9 +29,9 @@ use crate::{
     },
     wire::{
         self, AttemptSearch, AttemptUpdateBody, AttemptWaitBody, DequeueBody, EndBody, EnqueueBody,
-        IdTargetsBody, NextIdAnswer, NextIdBody, NextIdsAnswer, OutcomeBody, OutcomesAnswer, ResourcesSearch,
-        RolloutSearch, RolloutUpdateBody, SpanSearch, SpansBody, StartAttemptBody, StartBody, VersionQuery,
-        WaitBody, WorkerSearch, WorkerUpdateBody,
+        IdTargetsBody, NextIdAnswer, NextIdBody, NextIdsAnswer, Object, OutcomeBody, OutcomesAnswer,
+        ResourcesSearch, RolloutSearch, RolloutUpdateBody, SpanSearch, SpansBody, StartAttemptBody,
+        StartBody, VersionQuery, WaitBody, WorkerSearch, WorkerUpdateBody,
     },
 };
 
@@ -87,7 +87,7 @@ pub(super) fn router(app: Shared, options: &ServerOptions) -> Router {
         .route("/statistics", get(statistics));
     let routes = Router::new()
         .nest(wire::PREFIX, agl)
-        .route("/v1/traces", post(otlp::traces))
+        .route(wire::OTLP_TRACES, post(otlp::traces))
         .route("/v1/metrics", post(otlp::not_taken))
         .route("/v1/logs", post(otlp::not_taken))
         .route("/v1/development/profiles", post(otlp::not_taken))
@@ -178,23 +178,18 @@ async fn statistics(State(app): State<Shared>) -> Result {
 // ---- the queue
 
 async fn enqueue(State(app): State<Shared>, Key(key): Key, Json(body): Json<EnqueueBody>) -> Result {
-    for (index, config) in body
-        .rollouts
-        .iter()
-        .enumerate()
-        .map(|(index, new)| (index, &new.config))
-    {
-        check_config(config.as_ref(), || {
+    for (index, Object(new)) in body.rollouts.iter().enumerate() {
+        check_config(new.config.as_ref(), || {
             vec!["body".into(), "rollouts".into(), index.into()]
         })?;
     }
-    let EnqueueBody { rollouts } = body;
+    let rollouts = body.rollouts.into_iter().map(|Object(new)| new.into()).collect();
     created(answer!(app, key, Command::EnqueueRollouts { rollouts } => Enqueued))
 }
 
 /// Refuses limits that make no sense as the malformed field that they are.
-fn check_config(config: Option<&RolloutConfig>, place: impl FnOnce() -> Vec<Value>) -> Result<()> {
-    match config.map_or(Ok(()), lifecycle::check_config) {
+fn check_config(config: Option<&Object<RolloutConfig>>, place: impl FnOnce() -> Vec<Value>) -> Result<()> {
+    match config.map_or(Ok(()), |Object(config)| lifecycle::check_config(config)) {
         Ok(()) => Ok(()),
         Err(StoreError::Invalid { field, problem }) => {
             let mut loc = place();
@@ -342,15 +337,16 @@ async fn update_rollout(
     Key(key): Key,
     Json(body): Json<RolloutUpdateBody>,
 ) -> Result {
+    let config = not_null("config", body.config)?;
+    check_config(config.as_ref(), || vec!["body".into()])?;
     let patch = RolloutPatch {
         input: body.input,
         mode: body.mode,
         resources_id: body.resources_id,
         status: not_null("status", body.status)?,
-        config: not_null("config", body.config)?,
+        config: config.map(|Object(config)| config),
         metadata: body.metadata,
     };
-    check_config(patch.config.as_ref(), || vec!["body".into()])?;
     ok(answer!(app, key, Command::UpdateRollout { rollout_id, patch } => Rollout))
 }
 
@@ -558,7 +554,7 @@ async fn next_sequence_ids(
     let targets = body
         .targets
         .into_iter()
-        .map(|target| (target.rollout_id, target.attempt_id));
+        .map(|Object(target)| (target.rollout_id, target.attempt_id));
     let targets = targets.collect();
     let sequence_ids = answer!(app, key, Command::NextSequenceIds { targets } => SequenceIds);
     ok(NextIdsAnswer { sequence_ids })

@@ -35,8 +35,7 @@ const TOLERANCE: f64 = 1e-9;
 /// ```text
 /// the rollout should have succeeded
 ///
-/// rollout ro-5f0c6d2f1b7a4e3c: failed, train
-///   failed: the model did not answer: connection refused
+/// rollout ro-5f0c6d2f1b7a: failed, train
 ///   attempt 1: failed: the model did not answer: connection refused
 ///   - openai.chat.completion (error: ended without an answer)
 ///   - agentlightning.exception

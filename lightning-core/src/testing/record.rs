@@ -7,8 +7,8 @@ use crate::{
     runner::Step,
     store::{Store, StoreError},
     types::{
-        Attempt, AttemptQuery, Reward, Rollout, RolloutId, RolloutQuery, Span, SpanQuery, SpanStatusCode,
-        final_reward,
+        Attempt, AttemptQuery, Reward, Rollout, RolloutId, RolloutQuery, RolloutStatus, Span, SpanQuery,
+        SpanStatusCode, final_reward,
     },
 };
 
@@ -95,8 +95,8 @@ impl fmt::Display for RolloutRecord {
         if let Some(resources_id) = &rollout.resources_id {
             write!(f, ", resources {resources_id}")?;
         }
-        let outcome = Outcome::new(rollout.clone(), attempts.last(), spans.clone());
-        if rollout.status.is_terminal() {
+        if rollout.status == RolloutStatus::Succeeded {
+            let outcome = Outcome::new(rollout.clone(), attempts.last(), spans.clone());
             write!(f, "\n  {}", outcome.result)?;
         }
         for attempt in attempts {

@@ -1,16 +1,13 @@
 //! Rollouts executed one at a time, when the test says so.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fmt, sync::Arc};
 
 use super::{RolloutAssertion, RolloutRecord};
 use crate::{
-    agent::{Agent, Hook, HookFuture, RolloutContext},
-    runner::{Runner, RunnerBuilder, RunnerError, StopSignal},
+    agent::Agent,
+    runner::{Runner, RunnerBuilder, RunnerError},
     store::Store,
-    types::{RolloutId, RolloutQuery, RolloutStatus, Task},
+    types::{RolloutQuery, RolloutStatus, Task},
 };
 
 /// Takes rollouts from a store's queue one by one: between two of them, nothing moves but the algorithm.
@@ -54,25 +51,10 @@ use crate::{
 /// # }
 /// ```
 ///
-/// [`Runner::step`](crate::runner::Runner::step) executes a task of the test's own instead, past the queue.
+/// [`Runner::step_next`] is what this is made of; [`Runner::step`] executes a task of the test's own, past the queue.
 pub struct StepRunner<T> {
     runner: Runner<T>,
     store: Arc<dyn Store>,
-    claimed: Arc<Claimed>,
-}
-
-/// Notes which rollout was claimed last.
-#[derive(Default)]
-struct Claimed(Mutex<Option<RolloutId>>);
-
-impl Hook for Claimed {
-    fn on_rollout_start<'a>(&'a self, cx: &'a RolloutContext) -> HookFuture<'a> {
-        Box::pin(async {
-            let id = cx.rollout().rollout_id.clone();
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
-            Ok(())
-        })
-    }
 }
 
 impl<T: Task> StepRunner<T> {
@@ -82,16 +64,10 @@ impl<T: Task> StepRunner<T> {
         Self::with(builder, store)
     }
 
-    /// As [`new`](Self::new), with a runner that is set up otherwise: hooks, clock, values of one's own. How many rollouts it
-    /// executes at most is set here.
+    /// As [`new`](Self::new), with a runner that is set up otherwise: hooks, clock, values of one's own.
     pub fn with(builder: RunnerBuilder<T>, store: Arc<dyn Store>) -> Self {
-        let claimed = Arc::new(Claimed::default());
-        let hook: Arc<dyn Hook> = Arc::clone(&claimed) as _;
-        Self {
-            runner: builder.hook(hook).max_rollouts(Some(1)).build(),
-            store,
-            claimed,
-        }
+        let runner = builder.build();
+        Self { runner, store }
     }
 
     /// Waits until a rollout is in the queue, executes one attempt of it, and gives what is known of it then.
@@ -100,15 +76,7 @@ impl<T: Task> StepRunner<T> {
     ///
     /// [`RunnerError`], if the store does not do its part. An agent that fails is no error.
     pub async fn next(&self) -> Result<RolloutAssertion, RunnerError> {
-        self.runner.iter(&StopSignal::new()).await?;
-        let claimed = self
-            .claimed
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        // The runner has executed exactly one rollout, and told the hook which.
-        let rollout_id = claimed.unwrap_or_else(|| RolloutId::from(""));
+        let rollout_id = self.runner.step_next().await?.end.attempt.rollout_id;
         let record = RolloutRecord::of(&*self.store, &rollout_id).await?;
         record
             .map(RolloutAssertion::new)

@@ -154,6 +154,7 @@ impl<'a> Retry<'a> {
         let tape = self.tape;
         if self.pause == tape.options.first_retry {
             tracing::warn!(
+                target: "lightning::tracer",
                 rollout_id = %tape.rollout_id,
                 attempt_id = %tape.attempt_id,
                 unsent = error.unsent,
@@ -236,6 +237,7 @@ fn settle(tape: &Tape, outcomes: Vec<SpanOutcome>) -> Result<(), FlushError> {
     drop(state);
     if let Some(error) = first.filter(|_| rejected > 0) {
         tracing::warn!(
+            target: "lightning::tracer",
             rollout_id = %tape.rollout_id,
             attempt_id = %tape.attempt_id,
             rejected,

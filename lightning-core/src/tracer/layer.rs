@@ -23,8 +23,8 @@ use crate::types::{SpanContext, SpanEvent, SpanLink};
 
 /// Which spans and events of `tracing` are recorded.
 ///
-/// The default is those of level INFO and above, of all targets but `lightning_core`, whose spans and events are
-/// diagnostics.
+/// The default is those of level INFO and above, of all targets but `lightning` and `lightning_core`, whose spans and
+/// events are diagnostics.
 #[derive(Clone, Debug)]
 pub struct LayerOptions {
     level: LevelFilter,
@@ -37,7 +37,7 @@ impl Default for LayerOptions {
         Self {
             level: LevelFilter::INFO,
             only: Vec::new(),
-            exclude: vec!["lightning_core".into()],
+            exclude: vec!["lightning".into(), "lightning_core".into()],
         }
     }
 }
@@ -139,7 +139,8 @@ where
 )]
 pub struct InstallError(#[from] SetGlobalDefaultError);
 
-/// Installs [`layer`] as the program's subscriber, for programs that have no other. Spans are recorded; logs go nowhere.
+/// Installs [`layer`] as the program's subscriber, for programs that have no other. Spans are recorded; logs go nowhere,
+/// for which there is [`logging::init`](crate::logging::init).
 ///
 /// # Errors
 ///

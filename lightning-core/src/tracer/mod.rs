@@ -11,8 +11,8 @@
 //! Tasks and threads that the agent starts are outside its scope unless they carry it: [`spawn`], [`spawn_blocking`], or
 //! [`CarryContext::in_rollout`] on a future that something else spawns.
 //!
-//! Training spans are data, and diagnostics are logs: spans and events of `lightning_core` itself, and those below level
-//! INFO, are not recorded unless [`LayerOptions`] say so.
+//! Training spans are data, and diagnostics are logs: spans and events of the library itself (targets `lightning` and
+//! `lightning_core`), and those below level INFO, are not recorded unless [`LayerOptions`] say so.
 //!
 //! This module knows nothing of runners, agents or HTTP.
 //!

@@ -299,6 +299,7 @@ impl Tape {
         drop(state);
         if first {
             tracing::warn!(
+                target: "lightning::tracer",
                 rollout_id = %self.rollout_id,
                 attempt_id = %self.attempt_id,
                 max_spans = self.options.max_spans,

@@ -41,19 +41,22 @@ impl Display {
     ) {
         let Some((screen, _)) = &self.shown else { return };
         let count = |tasks: Option<&Dataset<T>>| tasks.map(|tasks| tasks.len() as u64);
-        let mut banner = Banner::default();
-        banner.run_id = run.id().to_owned();
-        banner.algorithm = run.algorithm().clone();
-        banner.agent = agent;
-        (banner.train_tasks, banner.val_tasks) = (count(cx.train_dataset()), count(cx.val_dataset()));
-        banner.resources = parts.initial_resources.clone().unwrap_or_default();
-        banner.n_runners = Some(parts.n_runners);
-        banner.max_rollouts = parts.max_rollouts;
-        banner.rollout_config = parts.rollout_config.clone();
-        banner.stop_when = parts.stop_when.clone();
-        banner.seed = run.seed();
-        banner.store = store;
-        banner.run_dir = (!run.folder().is_temporary()).then(|| run.folder().path().to_owned());
+        let banner = Banner {
+            run_id: run.id().to_owned(),
+            algorithm: run.algorithm().clone(),
+            agent,
+            train_tasks: count(cx.train_dataset()),
+            val_tasks: count(cx.val_dataset()),
+            resources: parts.initial_resources.clone().unwrap_or_default(),
+            n_runners: Some(parts.n_runners),
+            max_rollouts: parts.max_rollouts,
+            rollout_config: parts.rollout_config.clone(),
+            stop_when: parts.stop_when.clone(),
+            seed: run.seed(),
+            store,
+            run_dir: (!run.folder().is_temporary()).then(|| run.folder().path().to_owned()),
+            dashboard: None,
+        };
         screen.print(&banner.text(screen.columns()));
     }
 
@@ -78,20 +81,22 @@ impl Display {
 }
 
 fn summary<O>(report: &FitReport<O>) -> RunSummary {
-    let mut summary = RunSummary::default();
-    summary.run_id = report.run_id.clone();
-    summary.seconds = report.seconds;
-    (summary.succeeded, summary.failed) = (report.rollouts.succeeded, report.rollouts.failed);
-    (summary.rewarded, summary.mean_reward) = (report.rollouts.rewarded, report.rollouts.mean_reward);
-    summary.rewards = report
-        .reward_curve
-        .iter()
-        .map(|point| point.mean_reward)
-        .collect();
-    summary.stopped = report.stopped.map(|reason| reason.to_string());
     let scores = report.metrics.iter().filter(|metric| metric.name == "score");
-    summary.curve = scores.map(|metric| metric.value).collect();
-    summary.models = report.model_usage.clone();
-    summary.run_dir = report.run_dir.clone();
-    summary
+    RunSummary {
+        run_id: report.run_id.clone(),
+        seconds: report.seconds,
+        succeeded: report.rollouts.succeeded,
+        failed: report.rollouts.failed,
+        rewarded: report.rollouts.rewarded,
+        mean_reward: report.rollouts.mean_reward,
+        rewards: report
+            .reward_curve
+            .iter()
+            .map(|point| point.mean_reward)
+            .collect(),
+        stopped: report.stopped.map(|reason| reason.to_string()),
+        curve: scores.map(|metric| metric.value).collect(),
+        models: report.model_usage.clone(),
+        run_dir: report.run_dir.clone(),
+    }
 }

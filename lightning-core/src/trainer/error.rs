@@ -1,9 +1,14 @@
 //! Why a run did not begin, or has no result.
 
 use super::DevProblem;
-use crate::{inject::InjectErrors, run::RunError, runner::RunnerError, store::StoreError};
+use crate::{
+    emitter::error_message, inject::InjectErrors, run::RunError, runner::RunnerError, store::StoreError,
+};
 
 /// Why a run did not begin, or has no result.
+///
+/// The messages are complete: an error within is part of its message and a field of its variant, and is not told once more
+/// as its source.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainerError {
@@ -13,7 +18,7 @@ pub enum TrainerError {
 
     /// The default time limits or retries make no sense.
     #[error("`rollout_config`: {0}")]
-    RolloutConfig(#[source] StoreError),
+    RolloutConfig(StoreError),
 
     /// A dataset was given to an algorithm that would not look at it.
     #[error(
@@ -50,15 +55,15 @@ pub enum TrainerError {
 
     /// The store did not do what the trainer needs.
     #[error("the trainer could not use the store: {0}")]
-    Store(#[from] StoreError),
+    Store(StoreError),
 
     /// The algorithm returned an error.
-    #[error("the algorithm `{algorithm}` failed: {source:#}")]
+    #[error("the algorithm `{algorithm}` failed: {}", error_message(error))]
     Failed {
         /// The algorithm.
         algorithm: String,
         /// Its error.
-        source: anyhow::Error,
+        error: anyhow::Error,
     },
 
     /// The algorithm panicked.
@@ -72,7 +77,7 @@ pub enum TrainerError {
 
     /// A runner cannot go on.
     #[error("a runner failed, so the run was stopped: {0}")]
-    Runner(#[from] RunnerError),
+    Runner(RunnerError),
 
     /// A runner panicked, which is a defect of this crate.
     #[error("a runner panicked, so the run was stopped: {0}")]
@@ -97,15 +102,15 @@ pub enum TrainerError {
 
     /// A dry run found something wanting.
     #[error("the dry run found a problem: {0}")]
-    Dev(#[source] DevProblem),
+    Dev(DevProblem),
 
     /// A dry run found something wanting, and the algorithm failed.
-    #[error("the dry run found a problem: {problem}. Then {source}")]
+    #[error("the dry run found a problem: {problem}. Then {error}")]
     DevFailed {
         /// What is wanting.
         problem: DevProblem,
         /// How the algorithm failed.
-        source: Box<TrainerError>,
+        error: Box<TrainerError>,
     },
 
     /// The run folder could not be written.
@@ -115,4 +120,16 @@ pub enum TrainerError {
     /// There is no runtime to block on.
     #[error("{0}")]
     Runtime(String),
+}
+
+impl From<StoreError> for TrainerError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<RunnerError> for TrainerError {
+    fn from(error: RunnerError) -> Self {
+        Self::Runner(error)
+    }
 }

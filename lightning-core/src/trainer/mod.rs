@@ -86,7 +86,7 @@ impl<T: Task, O: AlgoOutput> Trainer<T, O> {
     ) -> Fit<'_, O> {
         let (agent, train, val) = (Arc::new(agent), train.into_dataset(), val.into_dataset());
         Fit(Box::pin(async move {
-            Session::new(&*self.algorithm, &self.parts, agent, train, val)?
+            Session::new("run", &*self.algorithm, &self.parts, agent, train, val)?
                 .run()
                 .await
         }))

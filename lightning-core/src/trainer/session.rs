@@ -32,8 +32,9 @@ pub(super) struct Session<'a, T, O> {
 }
 
 impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
-    /// Checks everything that can be wrong beforehand.
+    /// Checks everything that can be wrong beforehand. The run's id begins with `kind`.
     pub(super) fn new(
+        kind: &str,
         algorithm: &'a dyn Algorithm<T, Output = O>,
         parts: &'a Parts,
         agent: Arc<dyn Agent<T>>,
@@ -60,7 +61,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             Arc::clone(&store),
             Defaults(parts.rollout_config.clone()),
         ));
-        let mut run = RunContext::builder(format!("run-{}", RandomIds.hex(12)), Arc::clone(&filled))
+        let mut run = RunContext::builder(format!("{kind}-{}", RandomIds.hex(12)), Arc::clone(&filled))
             .seed(parts.seed)
             .stop_when(parts.stop_when.clone())
             .cancellation(parts.cancellation.child_token())
@@ -203,6 +204,17 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             .patience(self.parts.store_patience)
             .last_words(last_words.clone())
             .hook(Arc::new(Counting(self.run.clone())));
+        if let Some(options) = &self.parts.recording {
+            // How long to go on trying is said by the patience above.
+            let patience = self.parts.store_patience;
+            runner = runner.recording(options.clone()).patience(patience);
+        }
+        if let Some(grace) = self.parts.abort_grace {
+            runner = runner.abort_grace(grace);
+        }
+        if let Some(interval) = self.parts.heartbeat {
+            runner = runner.heartbeat(interval);
+        }
         for hook in &self.parts.hooks {
             runner = runner.hook(Arc::clone(hook));
         }
@@ -212,9 +224,9 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
     fn explain(&self, error: ExecutionError) -> TrainerError {
         let algorithm = || self.algorithm.name().into_owned();
         match error {
-            ExecutionError::Failed(source) => TrainerError::Failed {
+            ExecutionError::Failed(error) => TrainerError::Failed {
                 algorithm: algorithm(),
-                source,
+                error,
             },
             ExecutionError::Panicked(message) => TrainerError::Panicked {
                 algorithm: algorithm(),

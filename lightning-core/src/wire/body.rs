@@ -5,18 +5,56 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ErrorBody, WireError};
+use super::{ErrorBody, Object, WireError};
 use crate::{
     store::{EndOfAttempt, SpanOutcome},
     types::{
         AttemptId, AttemptStatus, JsonObject, NewRollout, ResourcesId, RolloutConfig, RolloutId, RolloutMode,
-        RolloutStatus, Span, TaskInput, Timestamp, Update, WorkerId,
+        RolloutStatus, TaskInput, Timestamp, Update, WorkerId,
     },
 };
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct EnqueueBody {
-    pub(crate) rollouts: Vec<NewRollout>,
+    pub(crate) rollouts: Vec<Object<RolloutBody>>,
+}
+
+/// A [`NewRollout`].
+#[derive(Serialize, Deserialize)]
+pub(crate) struct RolloutBody {
+    pub(crate) input: TaskInput,
+    #[serde(default)]
+    pub(crate) mode: Option<RolloutMode>,
+    #[serde(default)]
+    pub(crate) resources_id: Option<ResourcesId>,
+    #[serde(default)]
+    pub(crate) config: Option<Object<RolloutConfig>>,
+    #[serde(default)]
+    pub(crate) metadata: Option<JsonObject>,
+}
+
+impl From<NewRollout> for RolloutBody {
+    fn from(rollout: NewRollout) -> Self {
+        Self {
+            input: rollout.input,
+            mode: rollout.mode,
+            resources_id: rollout.resources_id,
+            config: rollout.config.map(Object),
+            metadata: rollout.metadata,
+        }
+    }
+}
+
+impl From<RolloutBody> for NewRollout {
+    fn from(body: RolloutBody) -> Self {
+        Self {
+            input: body.input,
+            mode: body.mode,
+            resources_id: body.resources_id,
+            config: body.config.map(|Object(config)| config),
+            metadata: body.metadata,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -44,7 +82,7 @@ impl Default for DequeueBody {
     }
 }
 
-/// The fields of a [`NewRollout`], spelled out because errors within a flattened struct cannot name their field.
+/// The fields of a [`RolloutBody`] once more, because errors within a flattened struct cannot name their field.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct StartBody {
     pub(crate) input: TaskInput,
@@ -53,7 +91,7 @@ pub(crate) struct StartBody {
     #[serde(default)]
     pub(crate) resources_id: Option<ResourcesId>,
     #[serde(default)]
-    pub(crate) config: Option<RolloutConfig>,
+    pub(crate) config: Option<Object<RolloutConfig>>,
     #[serde(default)]
     pub(crate) metadata: Option<JsonObject>,
     #[serde(default)]
@@ -67,7 +105,7 @@ impl StartBody {
             input: rollout.input,
             mode: rollout.mode,
             resources_id: rollout.resources_id,
-            config: rollout.config,
+            config: rollout.config.map(Object),
             metadata: rollout.metadata,
             worker_id,
         }
@@ -79,7 +117,7 @@ impl StartBody {
             input: self.input,
             mode: self.mode,
             resources_id: self.resources_id,
-            config: self.config,
+            config: self.config.map(|Object(config)| config),
             metadata: self.metadata,
         };
         (rollout, self.worker_id)
@@ -92,6 +130,7 @@ pub(crate) struct StartAttemptBody {
     pub(crate) worker_id: Option<WorkerId>,
 }
 
+#[cfg(feature = "server")]
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct RolloutUpdateBody {
@@ -104,7 +143,7 @@ pub(crate) struct RolloutUpdateBody {
     #[serde(skip_serializing_if = "Update::is_keep")]
     pub(crate) status: Update<RolloutStatus>,
     #[serde(skip_serializing_if = "Update::is_keep")]
-    pub(crate) config: Update<RolloutConfig>,
+    pub(crate) config: Update<Object<RolloutConfig>>,
     #[serde(skip_serializing_if = "Update::is_keep")]
     pub(crate) metadata: Update<JsonObject>,
 }
@@ -143,7 +182,7 @@ pub(crate) struct NextIdAnswer {
 /// Many sequence ids at once (ours).
 #[derive(Serialize, Deserialize)]
 pub(crate) struct IdTargetsBody {
-    pub(crate) targets: Vec<NextIdBody>,
+    pub(crate) targets: Vec<Object<NextIdBody>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -152,9 +191,10 @@ pub(crate) struct NextIdsAnswer {
 }
 
 /// Many spans at once (ours).
+#[cfg(feature = "server")]
 #[derive(Serialize, Deserialize)]
 pub(crate) struct SpansBody {
-    pub(crate) spans: Vec<Span>,
+    pub(crate) spans: Vec<crate::types::Span>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -9,15 +9,20 @@
 mod body;
 mod error;
 mod key;
+mod object;
 #[cfg(feature = "server")]
 pub(crate) mod otlp;
 mod search;
 
+#[cfg(feature = "client")]
+pub(crate) use body::RolloutBody;
 pub(crate) use body::{
     AttemptUpdateBody, AttemptWaitBody, DequeueBody, EndBody, EnqueueBody, IdTargetsBody, NextIdAnswer,
-    NextIdBody, NextIdsAnswer, OutcomeBody, OutcomesAnswer, RolloutUpdateBody, SpansBody, StartAttemptBody,
-    StartBody, VersionQuery, WaitBody, WorkerUpdateBody,
+    NextIdBody, NextIdsAnswer, OutcomesAnswer, StartAttemptBody, StartBody, VersionQuery, WaitBody,
+    WorkerUpdateBody,
 };
+#[cfg(feature = "server")]
+pub(crate) use body::{OutcomeBody, RolloutUpdateBody, SpansBody};
 #[cfg(feature = "server")]
 pub(crate) use error::status_of;
 pub(crate) use error::{ErrorBody, WireError};
@@ -25,10 +30,14 @@ pub(crate) use error::{ErrorBody, WireError};
 pub(crate) use key::decode_key;
 #[cfg(feature = "client")]
 pub(crate) use key::encode_key;
+pub(crate) use object::Object;
 pub(crate) use search::{AttemptSearch, ResourcesSearch, RolloutSearch, SpanSearch, WorkerSearch};
 
 /// What every path of the store's own interface begins with.
 pub(crate) const PREFIX: &str = "/v1/agl";
+
+/// Where OTLP traces are taken.
+pub(crate) const OTLP_TRACES: &str = "/v1/traces";
 
 /// The header that carries a request key.
 pub(crate) const KEY_HEADER: &str = "idempotency-key";

@@ -289,7 +289,7 @@ fn attributes_from(entries: Vec<KeyValue>) -> Result<JsonObject, NestedTooDeep> 
                 attributes.insert(entry.key, Value::Array(items));
             }
             nested @ (Value::Array(_) | Value::Object(_)) => {
-                flatten_into(&mut attributes, entry.key, nested)?
+                flatten_into(&mut attributes, entry.key, nested)?;
             }
             scalar => {
                 attributes.insert(entry.key, scalar);

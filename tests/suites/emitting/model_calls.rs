@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lightning_core::{
+    adapter::{ToMessages, TraceAdapter as _, TracerToTriplets},
     clock::Clock as _,
     emitter::{ModelCall, emit_message, model_call},
     semconv,
@@ -65,6 +66,54 @@ fn a_call_has_the_attributes_that_the_reference_gives_it() {
             tool["attributes"]["agentops.span.kind"] = json!("tool");
         }
         assert_eq!(Value::Array(tools), expected, "{name}");
+    }
+}
+
+/// The golden calls, read by the adapters for tracers. Those of a judge are no data, and leave the others as they are.
+#[test]
+fn the_adapters_read_what_is_recorded() {
+    for (name, case) in golden() {
+        let spans = recorded(|| {
+            let call = model_call(&case["request"]).unwrap();
+            call.finish(&case["answer"]).unwrap();
+            let judging = begin().role(semconv::ROLE_JUDGE);
+            judging.finish(&json!({"id": "judgement"})).unwrap();
+            emit_reward(0.5).unwrap();
+        });
+        let triplets = TracerToTriplets::new().adapt(&spans).unwrap().triplets;
+        let [triplet] = &triplets[..] else {
+            panic!("{name}: {triplets:?}")
+        };
+        assert_eq!(triplet.reward, Some(0.5), "{name}");
+        assert_eq!(
+            triplet.metadata.response_id.as_deref(),
+            Some("chatcmpl-1"),
+            "{name}"
+        );
+        let has_ids = name.starts_with("token_ids");
+        let expected: (&[u32], &[u32]) = if has_ids {
+            (&[1, 2, 3], &[7, 8, 9])
+        } else {
+            (&[], &[])
+        };
+        let (prompt, response) = (&triplet.prompt, &triplet.response);
+        assert_eq!(
+            (&prompt.token_ids[..], &response.token_ids[..]),
+            expected,
+            "{name}"
+        );
+
+        let conversations = ToMessages::new().adapt(&spans).unwrap();
+        let conversation = conversations.iter().next().unwrap();
+        let answer = conversation.messages.last().unwrap();
+        let asked = &case["answer"]["choices"].as_array().unwrap().last().unwrap()["message"];
+        assert_eq!(
+            answer.content.clone().unwrap_or_default(),
+            asked["content"],
+            "{name}"
+        );
+        let tools = asked["tool_calls"].as_array().map_or(&[][..], |tools| tools);
+        assert_eq!(json!(answer.tool_calls), json!(tools), "{name}");
     }
 }
 

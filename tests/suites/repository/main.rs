@@ -5,6 +5,7 @@
 
 mod commands;
 mod crates;
+mod diagnostics;
 mod errors;
 mod files;
 mod links;

@@ -49,6 +49,28 @@ async fn a_time_limit_drops_the_agent_and_the_retry_succeeds() {
 }
 
 #[tokio::test]
+async fn the_last_attempt_keeps_the_time_limit_as_its_end() {
+    let store = store();
+    let config = RolloutConfig {
+        timeout_seconds: Some(0.05),
+        ..RolloutConfig::default()
+    };
+    let new = NewRollout::new(json!(1)).config(config);
+    let id = store.enqueue_rollout(new).await.unwrap().rollout_id;
+    let (agent, _, dropped) = endless();
+    let runner = runner(agent, &store)
+        .abort_grace(Duration::ZERO)
+        .max_rollouts(Some(1))
+        .build();
+    soon(runner.iter(&StopSignal::new())).await.unwrap();
+    assert!(dropped.load(Ordering::SeqCst));
+    let attempt = store.get_latest_attempt(&id).await.unwrap().unwrap();
+    assert_eq!(attempt.status, AttemptStatus::Timeout);
+    let rollout = store.get_rollout_by_id(&id).await.unwrap().unwrap();
+    assert_eq!(rollout.status, RolloutStatus::Failed);
+}
+
+#[tokio::test]
 async fn cancelling_the_rollout_drops_the_agent() {
     let store = store();
     let (agent, began, dropped) = endless();
@@ -245,4 +267,45 @@ async fn a_runner_stops_by_itself_after_max_rollouts() {
         .build();
     assert_eq!(soon(runner.iter(&StopSignal::new())).await.unwrap().attempts, 3);
     assert_eq!(store.statistics().await.unwrap().extra["queue_length"], 2);
+}
+
+#[tokio::test]
+async fn an_agent_that_panics_as_it_is_dropped_costs_only_its_own_rollout() {
+    struct Panics(bool);
+
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            assert!(!self.0, "dropped in the middle");
+        }
+    }
+
+    let store = store();
+    let new = vec![NewRollout::new(json!("waits")), NewRollout::new(json!("ends"))];
+    let made = store.enqueue_many_rollouts(new).await.unwrap();
+    let began = Arc::new(Notify::new());
+    let begins = Arc::clone(&began);
+    let agent = agent_fn(move |task: Value, _| {
+        let begins = Arc::clone(&begins);
+        async move {
+            if task == "waits" {
+                let _guard = Panics(true);
+                begins.notify_one();
+                pending::<()>().await;
+            }
+            1.0
+        }
+    });
+    let runner = runner(agent, &store)
+        .abort_grace(Duration::ZERO)
+        .max_rollouts(Some(2))
+        .build();
+    let running = tokio::spawn(async move { runner.iter(&StopSignal::new()).await });
+    soon(began.notified()).await;
+    let cancelled = RolloutPatch::status(RolloutStatus::Cancelled);
+    store
+        .update_rollout(made[0].rollout_id.clone(), cancelled)
+        .await
+        .unwrap();
+    let report = soon(running).await.unwrap().unwrap();
+    assert_eq!((report.attempts, report.succeeded), (2, 1));
 }

@@ -21,10 +21,10 @@ use lightning_core::{
     runner::{Runner, RunnerBuilder, RunnerError, StatisticsSource, StopSignal},
     semconv,
     store::{MemoryStore, Store},
-    testing::{Faults, ManualClock, assert_step},
+    testing::{Faults, ManualClock, assert_rollout, assert_step},
     types::{
         AttemptQuery, AttemptStatus, JsonObject, NamedResources, NewRollout, ProxyLlm, Reward, RolloutConfig,
-        RolloutId, RolloutMode, RolloutPatch, RolloutStatus, Span, SpanQuery, WorkerStatus,
+        RolloutId, RolloutMode, RolloutPatch, RolloutStatus, Span, SpanQuery, Timestamp, WorkerStatus,
     },
 };
 use serde_json::{Value, json};

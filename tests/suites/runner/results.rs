@@ -85,6 +85,7 @@ async fn an_error_fails_the_attempt_with_its_whole_chain() {
         exception.attributes[semconv::EXCEPTION_MESSAGE],
         "the model did not answer"
     );
+    assert_eq!(exception.attributes[semconv::EXCEPTION_TYPE], "Error");
 }
 
 #[tokio::test]
@@ -102,6 +103,7 @@ async fn a_panic_fails_the_attempt_with_its_message_and_keeps_the_trace() {
     );
     let names: Vec<&str> = step.end.spans.iter().map(|span| span.name.as_str()).collect();
     assert_eq!(names, [semconv::MESSAGE, semconv::EXCEPTION]);
+    assert_eq!(step.end.spans[1].attributes[semconv::EXCEPTION_TYPE], "panic");
 }
 
 #[tokio::test]
@@ -236,21 +238,25 @@ async fn validation_and_tests_call_the_validation_form() {
 }
 
 #[tokio::test]
-async fn queued_rollouts_can_be_stepped_through_in_their_order() {
+async fn rollouts_can_be_stepped_through_in_their_order() {
     let store = store();
     let runner = runner(agent_fn(|task: Value, _| async move { task.as_f64() }), &store).build();
-    assert!(runner.step_queued().await.unwrap().is_none(), "nothing is queued");
-    for input in [0.25, 0.5] {
-        store
-            .enqueue_rollout(NewRollout::new(json!(input)))
-            .await
-            .unwrap();
-    }
-    for expected in [0.25, 0.5] {
-        let step = runner.step_queued().await.unwrap().unwrap();
-        assert_step(&step).succeeded().reward(expected);
-    }
-    assert!(runner.step_queued().await.unwrap().is_none());
+    let stepping = async {
+        for expected in [0.25, 0.5] {
+            let step = runner.step_next().await.unwrap();
+            assert_eq!(step.end.reward(), Some(Reward::from(expected)));
+            assert_eq!(step.rollout.status, RolloutStatus::Succeeded);
+        }
+    };
+    let enqueueing = async {
+        for input in [0.25, 0.5] {
+            store
+                .enqueue_rollout(NewRollout::new(json!(input)))
+                .await
+                .unwrap();
+        }
+    };
+    tokio::join!(stepping, enqueueing);
 }
 
 /// Blocks, and records what it does.

@@ -1,10 +1,13 @@
 //! The store's server, from the outside: bytes go in over TCP, and bytes come out.
 
+mod access;
 mod bad_input;
 mod cuts;
-mod limits;
+mod exporter;
+mod fields;
+mod metrics;
 mod otlp;
-mod queries;
 mod raw;
 mod routes;
+mod stopping;
 mod waiters;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use lightning_core::{
     server::{ServerOptions, StoreServer},
     store::{MemoryStore, Store},
+    types::{RolloutQuery, SpanQuery, WorkerQuery},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -85,7 +86,7 @@ impl Server {
 
 /// The bytes of a request, after which the connection is closed.
 pub(crate) fn request(method: &str, path: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
+    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
     for header in headers {
         head += &format!("{header}\r\n");
     }
@@ -136,4 +137,23 @@ impl Answer {
         assert_eq!(self.status, status, "{}", self.text());
         self.json()
     }
+}
+
+/// Everything that a store shows of itself.
+pub(crate) async fn contents(store: &dyn Store) -> Value {
+    let mut statistics = json!(store.statistics().await.unwrap());
+    statistics["uptime"] = Value::Null;
+    let rollouts = store.query_rollouts(RolloutQuery::default()).await.unwrap();
+    let workers = store.query_workers(WorkerQuery::default()).await.unwrap();
+    let resources = store.query_resources(Default::default()).await.unwrap();
+    let mut spans = Vec::new();
+    for rollout in &rollouts.items {
+        spans.push(
+            store
+                .query_spans(SpanQuery::of(rollout.rollout_id.clone()))
+                .await
+                .unwrap(),
+        );
+    }
+    json!([statistics, rollouts, workers, resources, spans])
 }

@@ -110,7 +110,7 @@ impl State {
                 self.row = self
                     .row
                     .checked_sub(count)
-                    .expect("the cursor leaves what was written")
+                    .expect("the cursor leaves what was written");
             }
             "B" => self.go_to(self.row + count),
             "K" => self.rows[self.row].clear(),

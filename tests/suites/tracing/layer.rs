@@ -27,6 +27,7 @@ fn various() {
     drop(trace_span!("trace"));
     drop(info_span!(target: "lightning_core", "diagnostics"));
     drop(info_span!(target: "lightning_core::runner", "diagnostics below"));
+    drop(info_span!(target: "lightning::runner", "diagnostics by their own target"));
     drop(info_span!(target: "lightning_core_agent", "another crate"));
     drop(info_span!(target: "agent::search", "search"));
 }

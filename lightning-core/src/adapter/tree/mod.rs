@@ -135,13 +135,9 @@ impl<'a> TraceTree<'a> {
         self.at(self.root)
     }
 
-    /// The node of that id.
-    ///
-    /// # Panics
-    ///
-    /// If the id is of another tree, and this one has fewer nodes.
-    pub fn node(&self, id: NodeId) -> TreeNode<'_, 'a> {
-        self.at(id.0)
+    /// The node of that id, which is one of this tree's.
+    pub fn node(&self, id: NodeId) -> Option<TreeNode<'_, 'a>> {
+        (id.0 < self.nodes.len()).then(|| self.at(id.0))
     }
 
     /// How many nodes there are, made-up ones included.

@@ -64,15 +64,19 @@ use crate::types::Llm;
 
 /// Says what the server answers. A [`Script`] does, and so does any `Fn(&ReceivedRequest) -> Reply`.
 ///
-/// A responder runs on the server's thread: one that blocks holds up all others.
+/// A responder runs on the server's thread: one that blocks holds up all other answers, and the end of the server.
 pub trait Responder: Send + Sync + 'static {
     /// The reply to a chat completion.
     fn reply(&self, request: &ReceivedRequest) -> Reply;
 
     /// The models that the server lists. Others are answered too.
     fn models(&self) -> Vec<String> {
-        vec!["scripted".to_owned()]
+        unnamed_model()
     }
+}
+
+fn unnamed_model() -> Vec<String> {
+    vec!["scripted".to_owned()]
 }
 
 impl<F: Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static> Responder for F {

@@ -112,7 +112,7 @@ impl Script {
         self
     }
 
-    /// Lists a model.
+    /// Lists a model; one called `scripted` is listed if there is none.
     pub fn model(mut self, name: impl Into<String>) -> Self {
         self.models.push(name.into());
         self
@@ -135,6 +135,9 @@ impl Responder for Script {
     }
 
     fn models(&self) -> Vec<String> {
+        if self.models.is_empty() {
+            return super::unnamed_model();
+        }
         self.models.clone()
     }
 }

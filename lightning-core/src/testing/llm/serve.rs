@@ -96,7 +96,7 @@ pub(super) async fn serve(listener: net::TcpListener, shared: Arc<Shared>, ended
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => CuttableListener(listener),
         Err(error) => {
-            tracing::error!(error = %error, "the scripted LLM server cannot listen");
+            tracing::error!(target: "lightning::testing", error = %error, "the scripted LLM server cannot listen");
             return;
         }
     };
