@@ -119,23 +119,28 @@ fn server_time() -> f64 {
 async fn drive(address: &str) {
     let body = serde_json::json!({ "rollouts": [task()] }).to_string();
     let request = format!(
-        "POST /v1/agl/queues/rollouts/enqueue HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n\
+        "POST /v1/agl/queues/rollouts/enqueue HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     );
     let local = tokio::task::LocalSet::new();
+    let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {
         let (address, request) = (address.to_owned(), request.clone());
-        local.spawn_local(async move {
+        connections.push(local.spawn_local(async move {
             let mut connection = TcpStream::connect(address).await.unwrap();
             let mut answer = Vec::with_capacity(4096);
             for _ in 0..REQUESTS_EACH {
                 connection.write_all(request.as_bytes()).await.unwrap();
                 read_answer(&mut connection, &mut answer).await;
             }
-        });
+        }));
     }
     local.await;
+    // A request that was refused must not count as a quick one.
+    for connection in connections {
+        connection.await.unwrap();
+    }
 }
 
 /// Reads one answer, whose length its head tells.
