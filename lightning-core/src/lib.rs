@@ -21,6 +21,7 @@
 //! | `cli` | `cli`: the program `lightning`, which runs a store and looks into one |
 //! | `client` | `client`: a store behind a URL, also one of Python's `agl store`; `chat::HttpChat`: a model behind a URL |
 //! | `server` | `server`: any store over HTTP, in the wire format of `agentlightning==0.3.0`, with OTLP and metrics |
+//! | `sqlite` | [`store`]: `SqliteStore`, a durable store in one file, with SQLite compiled in |
 //! | `full` | all of the above |
 
 pub mod adapter;
