@@ -1,5 +1,7 @@
 //! The differences that are meant, each with what both give. “From traces to data” in the book has the reasons.
 
+use std::sync::Arc;
+
 use lightning_core::{
     adapter::{ProxyToTriplets, ToMessages, TracerToTriplets},
     types::{Span, SpanStatusCode, Timestamp},
@@ -263,6 +265,22 @@ fn trees() -> Vec<Case> {
             names(&["root"]),
         ),
     ];
+    let mut own = span("b", "root", "b", (2.0, 3.0), json!({}));
+    Arc::make_mut(&mut own.resource)
+        .attributes
+        .insert("agentlightning.tracer.name".to_owned(), json!("lightning"));
+    cases.push(case(
+        "two things at once, recorded by Lightning",
+        under_root([
+            span("a", "root", "a", (1.0, 4.0), json!({})),
+            own,
+            span("c", "root", "c", (5.0, 6.0), json!({})),
+        ]),
+        Run::tree("tree", true),
+        "/0",
+        Is(json!(["root", null, 2])),
+        Is(json!(["root", null, 3])),
+    ));
     // Of equally long spans around `c`, theirs takes the one that comes first after `a` has moved to the end.
     let enclosing = in_order([
         root(),
