@@ -13,6 +13,10 @@ struct RunAStore;
 #[doc = include_str!("../../docs/src/store.md")]
 struct Store;
 
+#[cfg(feature = "sqlite")]
+#[doc = include_str!("../../docs/src/durable-store.md")]
+struct DurableStore;
+
 #[doc = include_str!("../../docs/src/test-an-algorithm.md")]
 struct TestAnAlgorithm;
 

@@ -2,6 +2,7 @@
 
 #[cfg(doctest)]
 mod book;
+pub mod crash;
 pub mod model;
 pub mod scratch;
 pub mod tier;

@@ -72,32 +72,24 @@ impl Attributes {
     /// Adds these to the attributes that a span has already: tags and links after those that are there.
     pub(super) fn add_to(self, attributes: &mut JsonObject) {
         attributes.extend(self.attributes);
-        let mut number = first_free(attributes, |number| format!("{}.{number}", semconv::TAG_PREFIX));
-        for tag in self.tags {
-            attributes.insert(format!("{}.{number}", semconv::TAG_PREFIX), tag.into());
-            number += 1;
+        let key = |number: usize| format!("{}.{number}", semconv::TAG_PREFIX);
+        for (number, tag) in (first_free(attributes, key)..).zip(self.tags) {
+            attributes.insert(key(number), tag.into());
         }
         let key = |number: usize, field| format!("{}.{number}.{field}", semconv::LINK_PREFIX);
-        let mut number = first_free(attributes, |number| key(number, semconv::LINK_KEY_MATCH));
-        for Link {
-            key_match,
-            value_match,
-        } in self.links
-        {
-            attributes.insert(key(number, semconv::LINK_KEY_MATCH), key_match.into());
-            attributes.insert(key(number, semconv::LINK_VALUE_MATCH), value_match.into());
-            number += 1;
+        let first = first_free(attributes, |number| key(number, semconv::LINK_KEY_MATCH));
+        for (number, link) in (first..).zip(self.links) {
+            attributes.insert(key(number, semconv::LINK_KEY_MATCH), link.key_match.into());
+            attributes.insert(key(number, semconv::LINK_VALUE_MATCH), link.value_match.into());
         }
     }
 }
 
 /// The first number whose key is not there.
 fn first_free(attributes: &JsonObject, key: impl Fn(usize) -> String) -> usize {
-    let mut number = 0;
-    while attributes.contains_key(&key(number)) {
-        number += 1;
-    }
-    number
+    (0..)
+        .find(|number| !attributes.contains_key(&key(*number)))
+        .unwrap_or_default()
 }
 
 impl From<JsonObject> for Attributes {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Inject, InjectError, Injectable, Scope, slots};
 use crate::{
     adapter::TraceAdapter,
+    chat::ChatModel,
     llm_proxy::LlmProxy,
     run::RunContext,
     store::Store,
@@ -60,6 +61,9 @@ impl<'cx, V: Injectable> Inject<'cx, slots::ByType> for Arc<V> {
         scope.extension::<Self>().cloned()
     }
 }
+
+/// `#[inject]` takes a model in the form in which [`ChatModel::shared`] gives it.
+impl Injectable for Arc<dyn ChatModel> {}
 
 /// A slot whose value lies in the scope, as a clone and by reference.
 macro_rules! by_value_and_reference {

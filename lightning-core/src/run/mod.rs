@@ -222,6 +222,12 @@ impl RunContext {
         self.log_metric("score", round, score);
     }
 
+    /// Takes in a score that was [reported](Self::report_score) before the run was resumed, so that stop conditions and the
+    /// numbers of rounds go on where they were. It is not noted again: `metrics.jsonl` has it.
+    pub fn restore_score(&self, score: f64) {
+        self.scores().report(score);
+    }
+
     /// Why the run should stop now, if it should. An algorithm asks between its rounds.
     pub fn should_stop(&self) -> Option<StopReason> {
         self.shared.stop_when.reason(&self.achieved())

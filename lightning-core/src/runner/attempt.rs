@@ -221,7 +221,7 @@ impl<T: Task> Runner<T> {
             Ok(Err(error)) => {
                 // A recording that is full or finished has no room for it; the reason is kept all the same.
                 let _ = emitter::emit_exception(&*error);
-                Err(format!("{error:#}"))
+                Err(emitter::error_message(&error))
             }
             Err(panic) => {
                 let _ = emitter::emit_exception(emitter::Exception::from_panic(&*panic));

@@ -15,6 +15,7 @@ use crate::{
     run::{ProgressSink, StopWhen},
     store::Store,
     terminal::Screen,
+    tracer::RecordingOptions,
     types::{NamedResources, RolloutConfig, Task},
 };
 
@@ -35,6 +36,9 @@ pub(super) struct Parts {
     pub(super) strategy: Strategy,
     pub(super) handle_interrupts: bool,
     pub(super) store_patience: Duration,
+    pub(super) abort_grace: Option<Duration>,
+    pub(super) heartbeat: Option<Duration>,
+    pub(super) recording: Option<RecordingOptions>,
     pub(super) cancellation: CancellationToken,
     pub(super) screen: Option<Screen>,
     pub(super) progress: Option<Arc<dyn ProgressSink>>,
@@ -122,6 +126,9 @@ impl TrainerBuilder<NoAlgorithm> {
                 strategy: Strategy::default(),
                 handle_interrupts: true,
                 store_patience: Duration::from_secs(60),
+                abort_grace: None,
+                heartbeat: None,
+                recording: None,
                 cancellation: CancellationToken::new(),
                 screen: Some(Screen::stderr()),
                 progress: None,
@@ -246,6 +253,30 @@ impl<A> TrainerBuilder<A> {
     #[must_use]
     pub fn store_patience(mut self, patience: Duration) -> Self {
         self.parts.store_patience = patience;
+        self
+    }
+
+    /// How long an agent may go on after it was cancelled; see
+    /// [`RunnerBuilder::abort_grace`](crate::runner::RunnerBuilder::abort_grace).
+    #[must_use]
+    pub fn abort_grace(mut self, grace: Duration) -> Self {
+        self.parts.abort_grace = Some(grace);
+        self
+    }
+
+    /// How often runners send heartbeats; see
+    /// [`RunnerBuilder::heartbeat`](crate::runner::RunnerBuilder::heartbeat).
+    #[must_use]
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.parts.heartbeat = Some(interval);
+        self
+    }
+
+    /// How the spans of agents are kept and sent; see
+    /// [`RunnerBuilder::recording`](crate::runner::RunnerBuilder::recording).
+    #[must_use]
+    pub fn recording(mut self, options: RecordingOptions) -> Self {
+        self.parts.recording = Some(options);
         self
     }
 

@@ -1,7 +1,9 @@
 //! Why a run did not begin, or has no result.
 
 use super::DevProblem;
-use crate::{inject::InjectErrors, run::RunError, runner::RunnerError, store::StoreError};
+use crate::{
+    emitter::error_message, inject::InjectErrors, run::RunError, runner::RunnerError, store::StoreError,
+};
 
 /// Why a run did not begin, or has no result.
 ///
@@ -56,7 +58,7 @@ pub enum TrainerError {
     Store(StoreError),
 
     /// The algorithm returned an error.
-    #[error("the algorithm `{algorithm}` failed: {error:#}")]
+    #[error("the algorithm `{algorithm}` failed: {}", error_message(error))]
     Failed {
         /// The algorithm.
         algorithm: String,

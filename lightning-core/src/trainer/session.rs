@@ -204,6 +204,17 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             .patience(self.parts.store_patience)
             .last_words(last_words.clone())
             .hook(Arc::new(Counting(self.run.clone())));
+        if let Some(options) = &self.parts.recording {
+            // How long to go on trying is said by the patience above.
+            let patience = self.parts.store_patience;
+            runner = runner.recording(options.clone()).patience(patience);
+        }
+        if let Some(grace) = self.parts.abort_grace {
+            runner = runner.abort_grace(grace);
+        }
+        if let Some(interval) = self.parts.heartbeat {
+            runner = runner.heartbeat(interval);
+        }
         for hook in &self.parts.hooks {
             runner = runner.hook(Arc::clone(hook));
         }

@@ -28,7 +28,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
             "utoipa",
             "utoipa_axum",
         ],
-        &["server", "client", "llm_proxy", "testing::llm"],
+        &["server", "client", "llm_proxy", "chat::http", "testing::llm"],
     ),
     (&["opentelemetry_proto", "prost"], &["wire", "server"]),
     (&["rusqlite", "libsqlite3_sys"], &["store::sqlite"]),

@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use super::failure::Failure;
 use crate::store::StoreError;
 
 /// Keeps other processes, and other stores of this process, from opening the same file.
@@ -66,32 +67,78 @@ impl Drop for Lock {
     }
 }
 
-/// Makes the database file if it is not there, readable for its owner only: resources carry API keys.
-pub(super) fn create(path: &Path) -> Result<PathBuf, StoreError> {
-    match private(OpenOptions::new().write(true).create_new(true)).open(path) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let metadata =
-                fs::metadata(path).map_err(|error| unavailable(path, "cannot be looked at", error))?;
-            if metadata.is_dir() {
-                return Err(StoreError::invalid(
-                    "path",
-                    format!("{} is a folder; name a file in it", path.display()),
-                ));
-            }
-            if metadata.permissions().readonly() {
-                return Err(StoreError::Unavailable {
-                    reason: format!(
-                        "{} is read-only; make it writable, or name another file",
-                        path.display()
-                    ),
-                    source: None,
-                });
-            }
-        }
-        Err(error) => return Err(unavailable(path, "cannot be created; look at its folder", error)),
+/// The full name of a file that need not be there yet; its folder has to.
+pub(super) fn locate(path: &Path) -> Result<PathBuf, StoreError> {
+    if path.exists() {
+        return existing(path);
     }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().ok_or_else(|| {
+        StoreError::invalid(
+            "path",
+            format!("`{}` names no file; write one, such as `run.db`", path.display()),
+        )
+    })?;
+    let folder = fs::canonicalize(folder)
+        .map_err(|error| unavailable(folder, "cannot be found; make this folder first", error))?;
+    Ok(folder.join(name))
+}
+
+/// The full name of a file that has to be there already.
+pub(super) fn existing(path: &Path) -> Result<PathBuf, StoreError> {
     fs::canonicalize(path).map_err(|error| unavailable(path, "cannot be found", error))
+}
+
+/// Refuses what cannot be a store, or cannot be written to. Whether there is anything yet.
+pub(super) fn is_there(path: &Path) -> Result<bool, StoreError> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(unavailable(path, "cannot be looked at", error)),
+    };
+    let display = path.display();
+    if !metadata.is_file() {
+        return Err(StoreError::invalid(
+            "path",
+            format!("{display} is not a file; name a file for the store"),
+        ));
+    }
+    if metadata.permissions().readonly() {
+        return Err(StoreError::Unavailable {
+            reason: format!("{display} is read-only; make it writable, or name another file"),
+            source: None,
+        });
+    }
+    if metadata.len() == 0 {
+        // A store is made under another name, so it is never empty: this one has lost what it held.
+        return Err(StoreError::Internal {
+            reason: format!(
+                "{display} is empty, which a store never is; restore it from a copy, or remove it to begin anew"
+            ),
+            source: None,
+        });
+    }
+    Ok(true)
+}
+
+/// Has `make` write a new file, which gets its name when it is whole. It is readable for its owner only: resources carry
+/// API keys.
+pub(super) fn create(path: &Path, make: impl FnOnce(&Path) -> Result<(), Failure>) -> Result<(), Failure> {
+    let unnamed = beside(path, "-new");
+    let failed = |error| unavailable(&unnamed, "cannot be written; look at its folder", error);
+    private(OpenOptions::new().write(true).create(true).truncate(true))
+        .open(&unnamed)
+        .map_err(failed)?;
+    make(&unnamed)?;
+    fs::rename(&unnamed, path).map_err(failed)?;
+    if let Some(folder) = path.parent() {
+        // The name has to be on the disk before anything is acknowledged. Where folders cannot be synced, they need not be.
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    }
+    Ok(())
 }
 
 /// Tells whether what was written still belongs to the names that it was written to.

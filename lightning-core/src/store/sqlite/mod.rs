@@ -9,6 +9,7 @@
 //! The file holds everything but those who wait. Opening it again goes on where it stopped: the queue is an index, so
 //! are the time limits, and those that passed meanwhile fire at once.
 
+mod check;
 mod failure;
 mod file;
 mod keys;
@@ -27,7 +28,7 @@ use std::{collections::HashSet, fmt, path::Path, sync::Arc, thread::JoinHandle, 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::open::SqliteStoreBuilder;
+pub use self::{check::check, open::SqliteStoreBuilder};
 use self::{
     failure::Failure,
     reader::Readers,

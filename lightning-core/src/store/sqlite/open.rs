@@ -93,16 +93,20 @@ impl SqliteStoreBuilder {
     ///
     /// Those of [`SqliteStore::open`].
     pub fn open(self) -> Result<SqliteStore, StoreError> {
-        let path = file::create(&self.path)?;
+        let path = file::locate(&self.path)?;
         let lock = Lock::acquire(&path)?;
         self.open_locked(&path, lock)
             .map_err(|failure| failure.into_error(&path))
     }
 
     fn open_locked(self, path: &Path, lock: Lock) -> Result<SqliteStore, Failure> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(path, flags)?;
+        let now = self.clock.now();
+        if !file::is_there(path)? {
+            file::create(path, |unnamed| schema::migrate(&mut connect(unnamed)?, now))?;
+        }
+        let mut connection = connect(path)?;
         schema::recognise(&connection)?;
+        schema::version(&connection)?;
         // The log makes a commit one sync; at FULL, it happens before the commit is acknowledged.
         let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
@@ -112,12 +116,10 @@ impl SqliteStoreBuilder {
             )
             .into());
         }
-        connection.pragma_update(None, "synchronous", "FULL")?;
         // The writer does that itself, after it has answered.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         set_cache(&connection, self.cache_bytes / 2)?;
-        schema::migrate(&mut connection, self.clock.now())?;
+        schema::migrate(&mut connection, now)?;
         limit_size(&connection, self.max_bytes)?;
 
         let last: Option<i64> = connection
@@ -166,6 +168,14 @@ impl SqliteStoreBuilder {
             }),
         })
     }
+}
+
+/// A connection that writes.
+pub(super) fn connect(path: &Path) -> Result<Connection, Failure> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
 }
 
 /// The operating system gives no thread.

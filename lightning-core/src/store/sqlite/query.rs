@@ -97,6 +97,7 @@ impl Condition {
 }
 
 /// What a record is sorted by.
+#[derive(Clone, Copy)]
 enum Key {
     /// Never missing, or the missing ones come where the column's own order puts them.
     Plain(&'static str),

@@ -4,7 +4,7 @@
 //! deadline) stands apart from a rollout's input, which is written once. Statuses and modes are text, so that a file
 //! explains itself in SQLite's own shell.
 
-use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::failure::Failure;
 use crate::{store::StoreError, types::Timestamp};
@@ -126,11 +126,10 @@ CREATE TABLE totals (
 ) STRICT, WITHOUT ROWID;
 "];
 
-/// Refuses what is not a store of ours, before anything is written to it. An empty file will become one.
+/// Refuses what is not a store of ours, before anything is written to it.
 pub(super) fn recognise(connection: &Connection) -> Result<(), Failure> {
     let id: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if id == APPLICATION_ID || (id == 0 && tables == 0) {
+    if id == APPLICATION_ID {
         return Ok(());
     }
     Err(StoreError::invalid(
@@ -140,28 +139,48 @@ pub(super) fn recognise(connection: &Connection) -> Result<(), Failure> {
     .into())
 }
 
-/// Brings the tables up to what this version of the program knows.
-pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<(), Failure> {
+/// The version of the tables; 0 if there are none. Refuses those of a newer program.
+pub(super) fn version(connection: &Connection) -> Result<usize, Failure> {
     let known = MIGRATIONS.len();
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.execute_batch(
-        "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, applied REAL NOT NULL) STRICT",
-    )?;
-    let version: Option<i64> = transaction
-        .query_row("SELECT max(version) FROM migrations", [], |row| row.get(0))
-        .optional()?
-        .flatten();
+    let any = connection
+        .prepare("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'")?
+        .exists([])?;
+    if !any {
+        return Ok(0);
+    }
+    let version: Option<i64> =
+        connection.query_row("SELECT max(version) FROM migrations", [], |row| row.get(0))?;
     let version = usize::try_from(version.unwrap_or(0)).unwrap_or(usize::MAX);
     if version > known {
-        return Err(StoreError::invalid(
-            "path",
-            format!(
-                "was written by a newer version of Lightning: its format is {version}, this program reads up to \
-                 {known}; use that version, or export the store there and import it here"
-            ),
-        )
-        .into());
+        let problem = format!(
+            "was written by a newer version of Lightning: its format is {version}, this program reads up to {known}; \
+             use that version"
+        );
+        return Err(StoreError::invalid("path", problem).into());
+    }
+    Ok(version)
+}
+
+/// Refuses tables that would have to be migrated first.
+pub(super) fn current(connection: &Connection) -> Result<(), Failure> {
+    let (version, known) = (version(connection)?, MIGRATIONS.len());
+    if version == known {
+        return Ok(());
+    }
+    let problem =
+        format!("has format {version} instead of {known}; open the store once to bring it up to date");
+    Err(StoreError::invalid("path", problem).into())
+}
+
+/// Brings the tables up to what this version of the program knows.
+pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<(), Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version = version(&transaction)?;
+    if version < MIGRATIONS.len() {
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.execute_batch(
+            "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, applied REAL NOT NULL) STRICT",
+        )?;
     }
     for (done, migration) in MIGRATIONS.iter().enumerate().skip(version) {
         transaction.execute_batch(migration)?;

@@ -76,11 +76,16 @@ impl Totals {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let name = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
-            if let Some(index) = (0..COUNT).find(|&index| Total::name(index) == name) {
-                totals.0[index] = row.get(1)?;
-            }
+            totals.set(name, row.get(1)?);
         }
         Ok(totals)
+    }
+
+    /// Sets the sum of that name; one that nobody knows is passed over.
+    pub(super) fn set(&mut self, name: &str, value: i64) {
+        if let Some(index) = (0..COUNT).find(|&index| Total::name(index) == name) {
+            self.0[index] = value;
+        }
     }
 
     /// Adds these changes to what is stored.

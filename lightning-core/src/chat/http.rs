@@ -1,0 +1,441 @@
+//! A chat model behind an OpenAI-style endpoint.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use reqwest::{StatusCode, Url, header};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use super::{ChatAnswer, ChatError, ChatFuture, ChatModel, ChatRequest};
+use crate::types::{JsonObject, Llm, without_password};
+
+/// How much of what a server says against a request is kept.
+const MESSAGE_CHARS: usize = 500;
+
+/// Why a model behind an endpoint could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HttpChatError {
+    /// The endpoint is no URL.
+    #[error(
+        "`{endpoint}` is no address of a model: {problem}; write something like http://127.0.0.1:8000/v1"
+    )]
+    Endpoint {
+        /// The endpoint, without its password.
+        endpoint: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// The HTTP client could not be made.
+    #[error("cannot set up HTTP: {0}")]
+    Http(#[source] reqwest::Error),
+
+    /// TLS could not be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[source] rustls::Error),
+}
+
+/// A chat model behind an OpenAI-style endpoint, which an [`Llm`] describes. A clone shares the connections and the bound on
+/// what is under way.
+///
+/// Connection errors, time-outs and the statuses 408, 429 and 5xx are tried again with growing delays; a `Retry-After` in
+/// seconds is waited for, unless it is longer than the longest delay. Every other refusal is final. The key enters neither
+/// errors nor `Debug`.
+///
+/// ```no_run
+/// use lightning_core::{
+///     chat::{ChatModel as _, ChatRequest, HttpChat, Message},
+///     types::Llm,
+/// };
+///
+/// # async fn example() -> anyhow::Result<()> {
+/// let model = HttpChat::new(Llm::new("http://127.0.0.1:8000/v1", "small"))?;
+/// let answer = model.ask(&ChatRequest::new([Message::user("2 + 2?")])).await?;
+/// println!("{}", answer.text);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct HttpChat {
+    llm: Llm,
+    url: Url,
+    http: reqwest::Client,
+    options: Options,
+    in_flight: Arc<Semaphore>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    timeout: Duration,
+    retries: usize,
+    delays: (Duration, Duration),
+}
+
+/// Builds an [`HttpChat`].
+#[derive(Clone, Debug)]
+pub struct HttpChatBuilder {
+    llm: Llm,
+    options: Options,
+    in_flight: usize,
+}
+
+impl HttpChat {
+    /// The model with the usual limits: 120 s for an answer, 5 retries, 32 calls at once.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpChatError`], if the endpoint is no URL, or HTTP cannot be set up.
+    pub fn new(llm: Llm) -> Result<Self, HttpChatError> {
+        Self::builder(llm).build()
+    }
+
+    /// The model with other limits.
+    pub fn builder(llm: Llm) -> HttpChatBuilder {
+        HttpChatBuilder {
+            llm,
+            options: Options {
+                timeout: Duration::from_secs(120),
+                retries: 5,
+                delays: (Duration::from_millis(500), Duration::from_secs(60)),
+            },
+            in_flight: 32,
+        }
+    }
+
+    /// Another model with the same limits: the one that a rollout's resources name, for an agent. The connections are
+    /// shared where both are reached in the same way, and so is the bound on what is under way.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new).
+    pub fn at(&self, llm: Llm) -> Result<Self, HttpChatError> {
+        let url = completions(&llm.endpoint)?;
+        let http = if way(&url) == way(&self.url) {
+            self.http.clone()
+        } else {
+            client(&url)?
+        };
+        Ok(Self {
+            llm,
+            url,
+            http,
+            options: self.options,
+            in_flight: Arc::clone(&self.in_flight),
+        })
+    }
+
+    /// What describes the model.
+    pub fn llm(&self) -> &Llm {
+        &self.llm
+    }
+
+    /// The body of a request: the endpoint's own parameters, then what the request sets.
+    fn body(&self, request: &ChatRequest) -> Result<Vec<u8>, ChatError> {
+        let unwritable = |problem: String| ChatError::Unwritable { problem };
+        let request = serde_json::to_value(request).map_err(|error| unwritable(error.to_string()))?;
+        let mut body: JsonObject = self.llm.sampling_parameters.clone();
+        body.insert("model".to_owned(), self.llm.model.as_str().into());
+        let Value::Object(request) = request else {
+            return Err(unwritable("it is no object".to_owned()));
+        };
+        body.extend(request);
+        serde_json::to_vec(&body).map_err(|error| unwritable(error.to_string()))
+    }
+
+    async fn send(&self, request: &ChatRequest) -> Result<ChatAnswer, ChatError> {
+        let body = self.body(request)?;
+        let (first, longest) = self.options.delays;
+        let mut delays = ExponentialBuilder::new()
+            .with_min_delay(first)
+            .with_max_delay(longest)
+            .with_max_times(self.options.retries)
+            .with_jitter()
+            .build();
+        loop {
+            let error = {
+                // The semaphore is never closed. Whoever sleeps before a retry leaves the place to others.
+                let _permit = self.in_flight.acquire().await;
+                match self.attempt(&body).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => error,
+                }
+            };
+            let Some(delay) = error.is_passing().then(|| delays.next()).flatten() else {
+                return Err(error);
+            };
+            let delay = match &error {
+                ChatError::RateLimited {
+                    retry_after: Some(wanted),
+                    ..
+                } if *wanted > longest => return Err(error),
+                ChatError::RateLimited {
+                    retry_after: Some(wanted),
+                    ..
+                } => delay.max(*wanted),
+                _ => delay,
+            };
+            tracing::debug!(
+                target: "lightning::chat",
+                model = %self.llm.model,
+                seconds = delay.as_secs_f64(),
+                error = %error,
+                "trying again"
+            );
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    async fn attempt(&self, body: &[u8]) -> Result<ChatAnswer, ChatError> {
+        let mut post = self
+            .http
+            .post(self.url.clone())
+            .timeout(self.options.timeout)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body.to_vec());
+        if let Some(key) = &self.llm.api_key {
+            post = post.bearer_auth(key.expose());
+        }
+        let response = post.send().await.map_err(|error| self.unreachable(error))?;
+        let status = response.status();
+        let retry_after = response
+            .headers()
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs);
+        let text = response.bytes().await.map_err(|error| self.unreachable(error))?;
+        let parsed = serde_json::from_slice::<Value>(&text);
+        if !status.is_success() {
+            let said = parsed.unwrap_or_else(|_| String::from_utf8_lossy(&text).into_owned().into());
+            return Err(self.refused(status, retry_after, &said));
+        }
+        let raw = parsed.map_err(|error| ChatError::Malformed {
+            problem: format!("it is not JSON: {error}"),
+        })?;
+        ChatAnswer::from_json(raw).map_err(|error| match error {
+            ChatError::Refused { status, message } => ChatError::Refused {
+                status,
+                message: self.shown(&message),
+            },
+            other => other,
+        })
+    }
+
+    fn refused(&self, status: StatusCode, retry_after: Option<Duration>, said: &Value) -> ChatError {
+        let error = &said["error"];
+        let message = error["message"]
+            .as_str()
+            .or(error.as_str())
+            .or(said["message"].as_str())
+            .or(said.as_str())
+            .unwrap_or_default();
+        let message = match message.trim() {
+            "" => format!("it answered {status}"),
+            message => self.shown(message),
+        };
+        match status.as_u16() {
+            429 => ChatError::RateLimited { message, retry_after },
+            408 | 500.. => ChatError::unavailable(format!(
+                "{} answered {status}: {message}",
+                without_password(&self.llm.endpoint)
+            )),
+            status => ChatError::Refused {
+                status: Some(status),
+                message,
+            },
+        }
+    }
+
+    /// What a server says, without the key, which some repeat.
+    fn shown(&self, message: &str) -> String {
+        let key = self.llm.api_key.as_ref().map_or("", |key| key.expose());
+        let message = if key.is_empty() {
+            message.to_owned()
+        } else {
+            message.replace(key, "[redacted]")
+        };
+        message.chars().take(MESSAGE_CHARS).collect()
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> ChatError {
+        let error = error.without_url();
+        let what = if error.is_connect() {
+            "cannot connect to".to_owned()
+        } else if error.is_timeout() {
+            format!("no answer within {} s from", self.options.timeout.as_secs_f64())
+        } else {
+            "lost the connection to".to_owned()
+        };
+        ChatError::Unavailable {
+            reason: format!(
+                "{what} {}: {}",
+                without_password(&self.llm.endpoint),
+                innermost(&error)
+            ),
+            source: Some(Arc::new(error)),
+        }
+    }
+}
+
+impl ChatModel for HttpChat {
+    fn complete<'a>(&'a self, request: &'a ChatRequest) -> ChatFuture<'a> {
+        Box::pin(self.send(request))
+    }
+}
+
+impl fmt::Debug for HttpChat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpChat")
+            .field("llm", &self.llm)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HttpChatBuilder {
+    /// How long one try may take until the answer is complete; 120 s if not set.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = timeout;
+        self
+    }
+
+    /// How often a request is tried again; 5 times if not set.
+    #[must_use]
+    pub fn retries(mut self, retries: usize) -> Self {
+        self.options.retries = retries;
+        self
+    }
+
+    /// The delay before the first retry and the longest one: 0.5 s and 60 s if not set.
+    #[must_use]
+    pub fn delays(mut self, first: Duration, longest: Duration) -> Self {
+        self.options.delays = (first.min(longest), longest);
+        self
+    }
+
+    /// How many calls may be under way at once, at least 1; 32 if not set.
+    #[must_use]
+    pub fn in_flight(mut self, calls: usize) -> Self {
+        self.in_flight = calls;
+        self
+    }
+
+    /// The model. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpChatError`], if the endpoint is no URL, or HTTP cannot be set up.
+    pub fn build(self) -> Result<HttpChat, HttpChatError> {
+        let url = completions(&self.llm.endpoint)?;
+        Ok(HttpChat {
+            http: client(&url)?,
+            llm: self.llm,
+            url,
+            options: self.options,
+            in_flight: Arc::new(Semaphore::new(self.in_flight.clamp(1, Semaphore::MAX_PERMITS))),
+        })
+    }
+}
+
+/// Where an endpoint takes chat completions.
+fn completions(endpoint: &str) -> Result<Url, HttpChatError> {
+    let refused = |problem: String| HttpChatError::Endpoint {
+        endpoint: without_password(endpoint),
+        problem,
+    };
+    let url = format!("{}/chat/completions", endpoint.trim_end_matches('/'));
+    let url = Url::parse(&url).map_err(|error| refused(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(refused(
+            "it begins neither with http:// nor with https://".to_owned(),
+        ));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(refused("it has a query or a fragment".to_owned()));
+    }
+    Ok(url)
+}
+
+/// What decides how a server is reached: with TLS or without, through the environment's proxy or not.
+fn way(url: &Url) -> (bool, bool) {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let loopback = host == "localhost"
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback());
+    (url.scheme() == "https", loopback)
+}
+
+fn client(url: &Url) -> Result<reqwest::Client, HttpChatError> {
+    let (with_tls, loopback) = way(url);
+    let mut http = reqwest::Client::builder()
+        .user_agent(concat!("lightning/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(Duration::from_secs(10))
+        .pool_idle_timeout(Duration::from_secs(15))
+        .redirect(reqwest::redirect::Policy::none());
+    if loopback {
+        http = http.no_proxy();
+    }
+    if with_tls {
+        // Fails if one is installed already, which is then used.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    } else {
+        // Reading the certificates of the system takes its time, so it is done only where they are needed.
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(HttpChatError::Tls)?;
+        http = http.tls_backend_preconfigured(
+            config
+                .with_root_certificates(rustls::RootCertStore::empty())
+                .with_no_client_auth(),
+        );
+    }
+    http.build().map_err(HttpChatError::Http)
+}
+
+/// What the system said.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_read_as_people_write_them() {
+        for endpoint in ["http://h:1/v1", "http://h:1/v1/"] {
+            assert_eq!(
+                completions(endpoint).unwrap().as_str(),
+                "http://h:1/v1/chat/completions"
+            );
+        }
+        for wrong in ["h:1", "", "ftp://h", "http://h/v1?x=1", "http://h#x"] {
+            assert!(completions(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let llm = Llm::new("http://user:hidden@h:1/v1", "small").with_api_key("sk-secret");
+        let model = HttpChat::new(llm.clone()).unwrap();
+        let said = serde_json::json!({"error": {"message": "the key sk-secret is wrong"}});
+        let refused = model.refused(StatusCode::UNAUTHORIZED, None, &said);
+        let broken = model.refused(StatusCode::BAD_GATEWAY, None, &said);
+        let wrong = HttpChat::new(Llm::new("ftp://user:hidden@h", "small")).unwrap_err();
+        let shown = format!(
+            "{model:?} {refused} {refused:?} {broken} {wrong} {:?}",
+            HttpChat::builder(llm)
+        );
+        assert!(!shown.contains("secret") && !shown.contains("hidden"), "{shown}");
+        assert!(shown.contains("the key [redacted] is wrong"), "{shown}");
+    }
+}
