@@ -16,7 +16,7 @@ use lightning_core::{
 use serde_json::{Value, json};
 
 fn lightning() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lightning"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lightning_under_test"));
     for variable in [
         "LIGHTNING_STORE",
         "LIGHTNING_TOKEN",
