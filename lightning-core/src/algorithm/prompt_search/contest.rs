@@ -14,6 +14,8 @@ use crate::{
 pub(in crate::algorithm) struct Contest {
     begun_with: BegunWith,
     pub(in crate::algorithm) stage: Stage,
+    /// The scores of the finalists, as they were reported.
+    reported: Vec<f64>,
     pub(in crate::algorithm) candidates: Vec<Candidate>,
     pub(in crate::algorithm) rejections: Vec<Rejection>,
 }
@@ -46,11 +48,12 @@ impl Contest {
                 candidates: vec![Candidate::new(search.seed_prompt.clone(), 0, Origin::Seed)],
                 rejections: Vec::new(),
                 stage: Stage::Begun,
+                reported: Vec::new(),
                 begun_with,
             },
         };
-        for score in state.candidates.iter().filter_map(|candidate| candidate.score) {
-            search.run.restore_score(score);
+        for score in &state.reported {
+            search.run.report_score(*score);
         }
         Ok((checkpoint, state))
     }
@@ -88,10 +91,11 @@ impl Contest {
                 if self.candidates[index].score.is_none() {
                     let label = format!("finalist {index}");
                     let score = search.validate(&mut self.candidates[index], val, label).await?;
+                    self.reported.extend(score);
+                    checkpoint.save(self).await?;
                     if let Some(score) = score {
                         search.run.report_score(score);
                     }
-                    checkpoint.save(self).await?;
                 }
             }
             self.stage = Stage::Validated;
