@@ -6,7 +6,8 @@
 //!
 //! The model is an OpenAI-style endpoint that the environment names: `OPENAI_BASE_URL` (such as `http://127.0.0.1:8000/v1`),
 //! `OPENAI_MODEL`, and `OPENAI_API_KEY` where it wants one; reading, criticising and editing are all its work. Without
-//! `OPENAI_BASE_URL` a scripted server on this machine stands in for models, so that nothing is needed and nothing is spent.
+//! `OPENAI_BASE_URL` a scripted server on this machine stands in for models, so that nothing is needed and nothing is spent;
+//! its reader learns nothing from examples.
 #![allow(clippy::print_stdout, reason = "an example shows what it found")]
 
 use std::{env, path::Path};
@@ -26,7 +27,8 @@ use lightning_examples::{
 use serde_json::json;
 
 /// The prompt to begin with.
-const SEED: &str = "Extract the date, the amount and the party from this line.\nLine: {line}";
+const SEED: &str = "Extract the date (as YYYY-MM-DD), the amount (as a number) and the party from this line. Answer in JSON \
+                    with the fields date, amount and party.\nLine: {line}";
 
 /// Has the model read one line, as the prompt says. The reward is the share of the three fields that are right.
 #[rollout]
@@ -96,7 +98,7 @@ async fn run(
                 .n_candidates(45);
             search(random, model, folder).await
         }
-        "few-shot" => search(FewShot::algorithm().min_reward(0.6), model, folder).await,
+        "few-shot" => search(FewShot::algorithm(), model, folder).await,
         other => bail!("there is no algorithm `{other}` here: `apo`, `random` or `few-shot`"),
     }
 }
@@ -139,10 +141,15 @@ async fn main() -> anyhow::Result<()> {
             begin.replace('\n', " ")
         );
     }
-    let tried = found.candidates.len();
     println!(
-        "\n{tried} prompts were tried, {} rejected; the first few:",
-        found.rejections.len()
+        "\n{} prompts were tried, {} were rejected{}",
+        found.candidates.len(),
+        found.rejections.len(),
+        if found.rejections.is_empty() {
+            ""
+        } else {
+            ", among them:"
+        }
     );
     for rejection in found.rejections.iter().take(3) {
         println!("  {}", rejection.reason);

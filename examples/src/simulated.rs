@@ -87,7 +87,7 @@ fn edit(text: &str) -> String {
 
 fn make_up(text: &str) -> String {
     let hints = HINTS.iter().enumerate();
-    let chosen = hints.filter(|(number, _)| chance(&format!("{number}{text}"), 2) == 0);
+    let chosen = hints.filter(|(number, _)| chance(&format!("{number}{text}"), 3) == 0);
     let chosen: Vec<&str> = chosen.map(|(_, hint)| *hint).collect();
     format!("<prompt>{} {}</prompt>", chosen.join(" "), template(text))
 }
