@@ -272,7 +272,7 @@ impl<T: Task> Rounds<'_, T> {
             )));
         }
         // Stable, so that of equals the earlier candidate comes first: a child has to be better than its parent.
-        ranking.sort_by(|(a, _), (b, _)| a.cmp(b));
+        ranking.sort_by_key(|(index, _)| *index);
         ranking.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         ranking.truncate(self.beam_width);
         next.beam = ranking.into_iter().map(|(index, _)| index).collect();
