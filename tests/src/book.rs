@@ -6,6 +6,9 @@ struct Introduction;
 #[doc = include_str!("../../docs/src/first-algorithm.md")]
 struct FirstAlgorithm;
 
+#[doc = include_str!("../../docs/src/optimise-prompts.md")]
+struct OptimisePrompts;
+
 #[cfg(feature = "full")]
 #[doc = include_str!("../../docs/src/run-a-store.md")]
 struct RunAStore;

@@ -105,7 +105,7 @@ pub async fn few_shot<T: Task>(
                     &search.seed_prompt,
                     &tasks,
                     RolloutMode::Train,
-                    "bootstrap".to_owned(),
+                    search.progress("collecting examples".to_owned(), tasks.len()),
                 )
                 .await?;
             let found = demonstrations(&order, bootstrap.outcomes(), min_reward)?;

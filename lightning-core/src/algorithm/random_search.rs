@@ -189,9 +189,8 @@ fn take_in(search: &Search, contest: &mut Contest, proposals: Vec<Proposed>) -> 
         });
         match examined {
             Ok(prompt) => {
-                contest
-                    .candidates
-                    .push(Candidate::new(prompt, 1, Origin::Proposal { instruction_prompt }))
+                let origin = Origin::Proposal { instruction_prompt };
+                contest.candidates.push(Candidate::new(prompt, 1, origin));
             }
             Err((text, reason)) => contest.rejections.push(Rejection {
                 round: 1,

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -59,6 +59,7 @@ pub struct Evaluator {
     policy: FailurePolicy,
     within: Option<Duration>,
     label: String,
+    progress: Option<Arc<Progress>>,
     fresh: bool,
 }
 
@@ -94,6 +95,7 @@ impl Evaluator {
             policy: FailurePolicy::default(),
             within: None,
             label: "evaluate".to_owned(),
+            progress: None,
             fresh: false,
         }
     }
@@ -164,6 +166,12 @@ impl Evaluator {
         self
     }
 
+    /// What counts the rollouts in place of a progress of the evaluation's own: one for several that go on at the same time.
+    pub fn progress(mut self, progress: Arc<Progress>) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
     /// Makes new rollouts, also for what this run has evaluated before.
     pub fn fresh(mut self) -> Self {
         self.fresh = true;
@@ -189,6 +197,7 @@ impl Evaluator {
             policy,
             within,
             label,
+            progress,
             fresh,
         } = self;
         let deadline = within.and_then(|time| Some((Instant::now().checked_add(time)?, time)));
@@ -202,7 +211,7 @@ impl Evaluator {
         let (resources_id, version) = publish(store, &scope, resources).await?;
 
         let total = tasks.len() * repetitions;
-        let progress = run.progress(label, Some(total as u64));
+        let progress = progress.unwrap_or_else(|| Arc::new(run.progress(label, Some(total as u64))));
         let under_way = UnderWay {
             run: &run,
             scope,
@@ -295,7 +304,7 @@ struct UnderWay<'a> {
     failed: AtomicUsize,
     /// The rollouts that have been enqueued and not been seen to end.
     open: Mutex<HashSet<RolloutId>>,
-    progress: Progress,
+    progress: Arc<Progress>,
 }
 
 impl UnderWay<'_> {

@@ -15,7 +15,7 @@ use super::prompt_search::{
 use crate::{
     algo,
     chat::ChatModel,
-    run::RunContext,
+    run::{Checkpoint, RunContext, RunError},
     types::{Dataset, NamedResources, PromptTemplate, Task},
 };
 
@@ -131,7 +131,7 @@ pub async fn apo<T: Task>(
         Some(saved) => {
             begun_with.check(&saved.begun_with)?;
             for score in &saved.reported {
-                run.restore_score(*score);
+                run.report_score(*score);
             }
             saved
         }
@@ -139,7 +139,7 @@ pub async fn apo<T: Task>(
     };
     if run_initial_validation && !state.begun {
         match state.validate_seed(&search, &val).await {
-            Ok(()) => checkpoint.save(&state).await?,
+            Ok(()) => state.keep(&run, &checkpoint).await?,
             Err(Halt::Stopped) => {}
             Err(Halt::Failed(error)) => return Err(error),
         }
@@ -166,8 +166,7 @@ pub async fn apo<T: Task>(
             Err(Halt::Stopped) => break,
             Err(Halt::Failed(error)) => return Err(error),
         }
-        state.report(&run);
-        checkpoint.save(&state).await?;
+        state.keep(&run, &checkpoint).await?;
         progress.advance(1);
     }
     let found = state.into_found();
@@ -210,30 +209,33 @@ impl State {
     async fn validate_seed<T: Task>(&mut self, search: &Search, val: &Dataset<T>) -> Result<(), Halt> {
         search.go_on()?;
         let seed = &mut self.candidates[0];
-        let Some(score) = search.validate(seed, val, "first prompt".to_owned()).await? else {
+        if search
+            .validate(seed, val, "first prompt".to_owned())
+            .await?
+            .is_none()
+        {
             let problem = seed.problem.as_deref().unwrap_or_default();
             return Err(Halt::Failed(anyhow::anyhow!(
                 "the prompt to begin with gets no score: {problem}; mend the agent, or set `run_initial_validation` to false \
                  if only this prompt is to blame"
             )));
-        };
+        }
         self.begun = true;
         self.best = Some(0);
-        self.reported.push(score);
-        search.run.report_score(score);
         Ok(())
     }
 
-    /// Reports the score of the leader of the round that has just ended, if it has one.
-    fn report(&mut self, run: &RunContext) {
-        if let Some(score) = self
-            .beam
-            .first()
-            .and_then(|leader| self.candidates[*leader].score)
-        {
-            self.reported.push(score);
+    /// Saves the state, then reports the score of the leader, if it has one. In this order, a crash in between loses nothing:
+    /// who resumes reports what is saved.
+    async fn keep(&mut self, run: &RunContext, checkpoint: &Checkpoint<Self>) -> Result<(), RunError> {
+        let leader = self.beam.first().map(|leader| &self.candidates[*leader]);
+        let score = leader.and_then(|leader| leader.score);
+        self.reported.extend(score);
+        checkpoint.save(self).await?;
+        if let Some(score) = score {
             run.report_score(score);
         }
+        Ok(())
     }
 
     fn into_found(self) -> OptimizedPrompt {

@@ -13,6 +13,7 @@ use crate::{
         proposed_text, stream,
     },
     chat::{ChatAnswer, ChatError, ChatModel},
+    run::Progress,
     types::{Dataset, PromptTemplate, RolloutMode, Task},
 };
 
@@ -38,7 +39,6 @@ struct Branch<T> {
     tasks: Dataset<T>,
     gradient_prompt: usize,
     edit_prompt: usize,
-    label: String,
 }
 
 /// A prompt that the model proposed, and why.
@@ -70,7 +70,13 @@ impl<T: Task> Rounds<'_, T> {
         let mut next = state.clone();
         let round = state.rounds + 1;
         let branches = self.branches(state, round);
-        let made = try_join_all(branches.iter().map(|branch| self.branch(state, branch))).await?;
+        let rollouts = branches.iter().map(|branch| branch.tasks.len()).sum();
+        let progress = self.search.progress(format!("round {round}: learning"), rollouts);
+        let made = branches
+            .iter()
+            .map(|branch| self.branch(state, branch, Arc::clone(&progress)));
+        let made = try_join_all(made).await?;
+        drop(progress);
         self.search.go_on()?;
 
         let (mut born, mut model_failure) = (Vec::new(), None);
@@ -154,19 +160,22 @@ impl<T: Task> Rounds<'_, T> {
                     tasks: batch.tasks,
                     gradient_prompt: choice.random_range(0..self.gradient_prompts.len()),
                     edit_prompt: choice.random_range(0..self.edit_prompts.len()),
-                    label: format!("round {round}, branch {} of {total}", index + 1),
                 }
             })
             .collect()
     }
 
     /// Runs a parent, has it criticised and rewritten.
-    async fn branch(&self, state: &State, branch: &Branch<T>) -> Result<Result<Proposal, Failure>, Halt> {
+    async fn branch(
+        &self,
+        state: &State,
+        branch: &Branch<T>,
+        progress: Arc<Progress>,
+    ) -> Result<Result<Proposal, Failure>, Halt> {
         let parent = &state.candidates[branch.parent].prompt;
-        let label = branch.label.clone();
         let evaluation = self
             .search
-            .evaluate(parent, &branch.tasks, RolloutMode::Train, label)
+            .evaluate(parent, &branch.tasks, RolloutMode::Train, progress)
             .await?;
         if evaluation.rewards().next().is_none()
             && let Err(problem) = mean(evaluation.outcomes())
@@ -232,12 +241,15 @@ impl<T: Task> Rounds<'_, T> {
             .map(|batch| batch.tasks)
             .unwrap_or_default();
         let total = contenders.len();
-        let measured = try_join_all(contenders.iter().enumerate().map(|(place, index)| {
-            let label = format!("round {round}, candidate {} of {total}", place + 1);
-            self.search
-                .measure(&next.candidates[*index].prompt, &batch, label)
-        }))
-        .await?;
+        let progress = self
+            .search
+            .progress(format!("round {round}: comparing"), total * batch.len());
+        let measured = contenders.iter().map(|index| {
+            let prompt = &next.candidates[*index].prompt;
+            self.search.measure(prompt, &batch, Arc::clone(&progress))
+        });
+        let measured = try_join_all(measured).await?;
+        drop(progress);
 
         let (mut ranking, mut problem) = (Vec::new(), None);
         for (index, measured) in contenders.into_iter().zip(measured) {
@@ -260,7 +272,7 @@ impl<T: Task> Rounds<'_, T> {
             )));
         }
         // Stable, so that of equals the earlier candidate comes first: a child has to be better than its parent.
-        ranking.sort_by(|(a, _), (b, _)| a.cmp(b));
+        ranking.sort_by_key(|(index, _)| *index);
         ranking.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         ranking.truncate(self.beam_width);
         next.beam = ranking.into_iter().map(|(index, _)| index).collect();
@@ -270,7 +282,7 @@ impl<T: Task> Rounds<'_, T> {
     /// Measures the leader on all validation tasks; it is the best so far if it is better than all leaders before it.
     async fn validate_leader(&self, next: &mut State, round: usize) -> Result<(), Halt> {
         let leader = next.beam[0];
-        let label = format!("round {round}, leader");
+        let label = format!("round {round}: validating");
         let score = self
             .search
             .validate(&mut next.candidates[leader], self.val, label)

@@ -1,5 +1,7 @@
 //! A search without rounds: candidates are made once, then they compete.
 
+use std::sync::Arc;
+
 use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,8 @@ use crate::{
 pub(in crate::algorithm) struct Contest {
     begun_with: BegunWith,
     pub(in crate::algorithm) stage: Stage,
+    /// The scores of the finalists, as they were reported.
+    reported: Vec<f64>,
     pub(in crate::algorithm) candidates: Vec<Candidate>,
     pub(in crate::algorithm) rejections: Vec<Rejection>,
 }
@@ -46,11 +50,12 @@ impl Contest {
                 candidates: vec![Candidate::new(search.seed_prompt.clone(), 0, Origin::Seed)],
                 rejections: Vec::new(),
                 stage: Stage::Begun,
+                reported: Vec::new(),
                 begun_with,
             },
         };
-        for score in state.candidates.iter().filter_map(|candidate| candidate.score) {
-            search.run.restore_score(score);
+        for score in &state.reported {
+            search.run.report_score(*score);
         }
         Ok((checkpoint, state))
     }
@@ -68,10 +73,11 @@ impl Contest {
             let mut batches = val.batches(val_batch_size, stream(search.run.seed(), "val batch", &[]));
             let batch = batches.next().map(|batch| batch.tasks).unwrap_or_default();
             let total = self.candidates.len();
-            let measured = self.candidates.iter().enumerate().map(|(index, candidate)| {
-                let label = format!("candidate {} of {total}", index + 1);
-                search.measure(&candidate.prompt, &batch, label)
-            });
+            let progress = search.progress("comparing".to_owned(), total * batch.len());
+            let measured = self
+                .candidates
+                .iter()
+                .map(|candidate| search.measure(&candidate.prompt, &batch, Arc::clone(&progress)));
             let measured = try_join_all(measured).await?;
             for (candidate, measured) in self.candidates.iter_mut().zip(measured) {
                 match measured {
@@ -83,15 +89,18 @@ impl Contest {
             checkpoint.save(self).await?;
         }
         if self.stage < Stage::Validated {
-            for index in self.finalists(finalists) {
+            let finalists = self.finalists(finalists);
+            let total = finalists.len();
+            for (place, index) in finalists.into_iter().enumerate() {
                 search.go_on()?;
                 if self.candidates[index].score.is_none() {
-                    let label = format!("finalist {index}");
+                    let label = format!("finalist {} of {total}", place + 1);
                     let score = search.validate(&mut self.candidates[index], val, label).await?;
+                    self.reported.extend(score);
+                    checkpoint.save(self).await?;
                     if let Some(score) = score {
                         search.run.report_score(score);
                     }
-                    checkpoint.save(self).await?;
                 }
             }
             self.stage = Stage::Validated;

@@ -6,7 +6,8 @@ use super::{Candidate, Rules};
 use crate::{
     chat::{ChatAnswer, ChatError, ChatModel, ChatRequest, Message},
     run::{
-        EvaluateError, Evaluation, FailurePolicy, ModelUsage, Outcome, OutcomeResult, RunContext, RunError,
+        EvaluateError, Evaluation, FailurePolicy, ModelUsage, Outcome, OutcomeResult, Progress, RunContext,
+        RunError,
     },
     store::StoreError,
     types::{Dataset, NamedResources, PromptTemplate, Resource, ResourceError, RolloutMode, Task},
@@ -103,6 +104,11 @@ impl Search {
         })
     }
 
+    /// Counts the rollouts of one phase, for those who watch.
+    pub(in crate::algorithm) fn progress(&self, label: String, rollouts: usize) -> Arc<Progress> {
+        Arc::new(self.run.progress(label, Some(rollouts as u64)))
+    }
+
     /// Runs tasks with a prompt. What fails is not run again, and never gives the evaluation up: that would make it depend on
     /// which rollout ends first.
     pub(in crate::algorithm) async fn evaluate<T: Task>(
@@ -110,7 +116,7 @@ impl Search {
         prompt: &PromptTemplate,
         tasks: &Dataset<T>,
         mode: RolloutMode,
-        label: String,
+        progress: Arc<Progress>,
     ) -> Result<Evaluation, Halt> {
         let evaluation = self
             .run
@@ -123,7 +129,7 @@ impl Search {
                 abort_above: 1.0,
             })
             .within(self.batch_timeout)
-            .label(label)
+            .progress(progress)
             .evaluate();
         Ok(evaluation.await?)
     }
@@ -133,9 +139,9 @@ impl Search {
         &self,
         prompt: &PromptTemplate,
         tasks: &Dataset<T>,
-        label: String,
+        progress: Arc<Progress>,
     ) -> Result<Result<f64, String>, Halt> {
-        let evaluation = self.evaluate(prompt, tasks, RolloutMode::Val, label).await?;
+        let evaluation = self.evaluate(prompt, tasks, RolloutMode::Val, progress).await?;
         Ok(mean(evaluation.outcomes()))
     }
 
@@ -147,7 +153,8 @@ impl Search {
         label: String,
     ) -> Result<Option<f64>, Halt> {
         if candidate.score.is_none() {
-            match self.measure(&candidate.prompt, tasks, label).await? {
+            let progress = self.progress(label, tasks.len());
+            match self.measure(&candidate.prompt, tasks, progress).await? {
                 Ok(mean) => candidate.score = Some(mean),
                 Err(problem) => candidate.problem = Some(problem),
             }
