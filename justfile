@@ -18,6 +18,15 @@ test *filter:
 bench:
     cargo bench -p lightning-tests --bench store_verbs --locked
 
+# What the durable store costs; `just bench-durable writes`, `rest` or `memory` for a part.
+bench-durable *part:
+    cargo bench -p lightning-tests --features full --bench durable_store --locked -- {{ part }}
+    cargo bench -p lightning-tests --features full --bench store_verbs --locked -- sqlite
+
+# Kill a process that writes to the durable store, 300 times; about ten minutes.
+crash rounds="300":
+    LIGHTNING_CRASH_ROUNDS={{ rounds }} cargo test -p lightning-tests --features full --test crash --locked -- --nocapture
+
 # Break the lifecycle in each way of `tests/mutations/lifecycle.json`; about ten minutes.
 mutations *name:
     cargo run -p lightning-tests --bin mutations --locked -- {{ name }}

@@ -1,12 +1,18 @@
-//! What each verb of the memory store costs with 10³ and with 10⁶ stored rollouts.
+//! What each verb of a store costs with 10³ and with 10⁶ stored rollouts of two spans each.
 //!
-//! `cargo bench -p lightning-tests --bench store_verbs`. Both sizes are measured in turns within one run; the medians of
+//! `cargo bench -p lightning-tests --bench store_verbs` measures the memory store; with `--features sqlite` and the
+//! argument `sqlite` the durable one, in a folder in memory, so that the time of the disk does not hide the rest. Both
+//! sizes are measured in turns within one run; the medians of
 //! seven rounds are printed with the exponent of the growth (0: constant, 1: linear). The target is ≤ 0.05 for the
 //! verbs and ≤ 0.10 for an indexed page. On a machine whose caches hold the small store and not the large one, part of
 //! the growth is the memory's.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use futures::future::join_all;
 use lightning_core::{
     store::{MemoryStore, Store},
     types::{
@@ -20,41 +26,64 @@ const SIZES: [usize; 2] = [1_000, 1_000_000];
 const ROUNDS: usize = 7;
 const OPERATIONS: usize = 400;
 
-/// A store with half of its rollouts ended, a quarter claimed and a quarter queued.
+/// A store with half of its rollouts ended, a quarter claimed and a quarter queued; those claimed once have two spans.
 struct Loaded {
-    store: MemoryStore,
+    store: Arc<dyn Store>,
     ended: Vec<RolloutId>,
     fresh_span: u64,
 }
 
 impl Loaded {
-    async fn new(size: usize) -> Self {
-        let store = MemoryStore::new();
+    async fn new(store: Arc<dyn Store>, size: usize) -> Self {
         store.add_resources(NamedResources::new()).await.unwrap();
-        let mut ended = Vec::new();
-        for i in 0..size {
-            store
-                .enqueue_rollout(NewRollout::new(json!({"question": i})))
-                .await
-                .unwrap();
+        let mut loaded = Self {
+            store,
+            ended: Vec::new(),
+            fresh_span: 0,
+        };
+        let batch = size.min(500);
+        for first in (0..size).step_by(batch) {
+            let new = (first..first + batch).map(|i| NewRollout::new(json!({"question": i})));
+            loaded.store.enqueue_many_rollouts(new.collect()).await.unwrap();
         }
-        for i in 0..size * 3 / 4 {
-            let claimed = store.dequeue_rollout(None).await.unwrap().unwrap();
-            if i < size / 2 {
-                let id = claimed.rollout.rollout_id;
-                let done = AttemptPatch::status(AttemptStatus::Succeeded);
-                store
-                    .update_attempt(id.clone(), "latest".into(), done)
-                    .await
-                    .unwrap();
-                ended.push(id);
+        while loaded.ended.len() < size / 2 {
+            let claimed = loaded.claim_and_trace(batch).await;
+            let done = |id: RolloutId| {
+                let patch = AttemptPatch::status(AttemptStatus::Succeeded);
+                loaded.store.update_attempt(id, "latest".into(), patch)
+            };
+            for done in join_all(claimed.iter().cloned().map(done)).await {
+                done.unwrap();
+            }
+            loaded.ended.extend(claimed);
+        }
+        for _ in 0..size / 4 / batch.min(size / 4) {
+            loaded.claim_and_trace(batch.min(size / 4)).await;
+        }
+        loaded
+    }
+
+    async fn claim_and_trace(&mut self, count: usize) -> Vec<RolloutId> {
+        let claimed = self.store.dequeue_many_rollouts(count, None).await.unwrap();
+        let mut spans = Vec::with_capacity(2 * claimed.len());
+        for claim in &claimed {
+            for number in 1..=2 {
+                self.fresh_span += 1;
+                spans.push(Span::new(
+                    claim.rollout_id.clone(),
+                    claim.attempt.attempt_id.clone(),
+                    number,
+                    "0".repeat(32),
+                    format!("{:016x}", self.fresh_span),
+                    "s",
+                ));
             }
         }
-        Self {
-            store,
-            ended,
-            fresh_span: 0,
-        }
+        self.store.add_many_spans(spans).await.unwrap();
+        claimed
+            .into_iter()
+            .map(|claim| claim.rollout.rollout_id)
+            .collect()
     }
 
     /// The time of one pass over all verbs, per operation, in the order of [`VERBS`].
@@ -207,9 +236,38 @@ const VERBS: [&str; 10] = [
     "get_latest_resources",
 ];
 
+/// Where a durable store lies while it is measured.
+#[derive(Default)]
+struct Folders(#[cfg(feature = "sqlite")] std::cell::OnceCell<lightning_tests::scratch::Scratch>);
+
+impl Folders {
+    #[cfg(feature = "sqlite")]
+    fn open(&self, name: &str, size: usize) -> Arc<dyn Store> {
+        assert_eq!(name, "sqlite", "the backends are `memory` and `sqlite`");
+        let folder = self.0.get_or_init(lightning_tests::scratch::Scratch::fast);
+        Arc::new(lightning_core::store::SqliteStore::open(folder.path(&format!("{size}.db"))).unwrap())
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    fn open(&self, name: &str, _: usize) -> Arc<dyn Store> {
+        panic!("`{name}` needs the feature of its name");
+    }
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let mut stores = [Loaded::new(SIZES[0]).await, Loaded::new(SIZES[1]).await];
+    let backend = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'));
+    let mut stores = Vec::new();
+    let folders = Folders::default();
+    for size in SIZES {
+        let store = match backend.as_deref() {
+            None | Some("memory") => Arc::new(MemoryStore::new()),
+            Some(name) => folders.open(name, size),
+        };
+        stores.push(Loaded::new(store, size).await);
+    }
     let mut times = vec![[const { Vec::new() }; SIZES.len()]; VERBS.len()];
     for _ in 0..ROUNDS {
         for (size, loaded) in stores.iter_mut().enumerate() {

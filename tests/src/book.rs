@@ -8,12 +8,25 @@ struct FirstAlgorithm;
 
 #[doc = include_str!("../../docs/src/optimise-prompts.md")]
 struct OptimisePrompts;
+#[cfg(feature = "full")]
+#[doc = include_str!("../../docs/src/run-a-store.md")]
+struct RunAStore;
 
 #[doc = include_str!("../../docs/src/store.md")]
 struct Store;
 
+#[cfg(feature = "sqlite")]
+#[doc = include_str!("../../docs/src/durable-store.md")]
+struct DurableStore;
+
 #[doc = include_str!("../../docs/src/test-an-algorithm.md")]
 struct TestAnAlgorithm;
+
+#[doc = include_str!("../../docs/src/traces-to-data.md")]
+struct TracesToData;
+
+#[doc = include_str!("../../docs/src/write-an-adapter.md")]
+struct WriteAnAdapter;
 
 #[doc = include_str!("../../docs/src/watch-a-run.md")]
 struct WatchARun;

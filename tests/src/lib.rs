@@ -2,6 +2,8 @@
 
 #[cfg(doctest)]
 mod book;
+pub mod crash;
 pub mod model;
+pub mod scratch;
 pub mod tier;
 pub mod traces;

@@ -109,7 +109,7 @@ async fn a_dry_run_takes_a_few_tasks_one_by_one_and_shows_every_trace() {
     assert!(
         report.traces[0]
             .to_string()
-            .contains("(train): succeeded, reward 0.5\n"),
+            .contains("(train): succeeded, reward 0.5\ntask: \"task 0\"\n"),
         "{shown}"
     );
     assert!(

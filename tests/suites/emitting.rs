@@ -462,6 +462,31 @@ fn a_reward_can_be_followed_to_what_it_rewards() {
     assert_eq!(query_linked_spans(&spans, &links_of(note)), [step]);
 }
 
+#[test]
+fn tags_and_links_are_added_to_those_that_are_there() {
+    let spans = recorded(|| {
+        let step = operation("step").unwrap();
+        step.annotate(Attributes::new().tag("a").link(Link::new("n", "1")).set("k", 1))
+            .unwrap();
+        step.annotate(
+            Attributes::new()
+                .tag("b")
+                .tag("c")
+                .link(Link::new("n", "2"))
+                .set("k", 2),
+        )
+        .unwrap();
+        drop(step);
+        let given = json!({ "agentlightning.tag.0": "a" });
+        let attributes = Attributes::from(given.as_object().unwrap().clone());
+        emit_annotation(attributes.tag("b")).unwrap();
+    });
+    assert_eq!(tags_of(&spans[0]), ["a", "b", "c"]);
+    assert_eq!(links_of(&spans[0]), [Link::new("n", "1"), Link::new("n", "2")]);
+    assert_eq!(spans[0].attributes["k"], 2);
+    assert_eq!(tags_of(&spans[1]), ["a", "b"]);
+}
+
 // ---- flattening
 
 /// What comes back as it was: no empty container, no dot or empty text in a key, no keys like those of a list, and

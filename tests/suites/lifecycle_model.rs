@@ -19,7 +19,6 @@ mod subject;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    marker::PhantomData,
     sync::Arc,
     time::Duration,
 };
@@ -51,26 +50,81 @@ use self::{
 /// Makes the stores that are compared with the model.
 ///
 /// Before anything else, each operation has to apply the time limits that have passed.
-trait Backend: 'static {
-    fn open(clock: ManualClock, ids: StepIds) -> Arc<dyn Store>;
+trait Backend: Default + 'static {
+    fn open(&self, clock: ManualClock, ids: StepIds) -> Arc<dyn Store>;
+
+    /// Whether the store is closed and opened anew before this step.
+    fn reopens(_step: &Step) -> bool {
+        false
+    }
 }
 
+#[derive(Default)]
 struct Memory;
 
 impl Backend for Memory {
-    fn open(clock: ManualClock, ids: StepIds) -> Arc<dyn Store> {
+    fn open(&self, clock: ManualClock, ids: StepIds) -> Arc<dyn Store> {
         Arc::new(MemoryStore::builder().clock(clock).ids(ids).build())
     }
 }
 
+/// The durable store, in a folder of its own.
+#[cfg(feature = "sqlite")]
+struct Sqlite(lightning_tests::scratch::Scratch);
+
+#[cfg(feature = "sqlite")]
+impl Default for Sqlite {
+    fn default() -> Self {
+        Self(lightning_tests::scratch::Scratch::fast())
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl Backend for Sqlite {
+    fn open(&self, clock: ManualClock, ids: StepIds) -> Arc<dyn Store> {
+        use lightning_core::store::SqliteStore;
+
+        let store = SqliteStore::builder(self.0.path("store.db"));
+        Arc::new(store.clock(clock).ids(ids).open().unwrap())
+    }
+}
+
+/// The durable store, closed and opened anew again and again.
+#[cfg(feature = "sqlite")]
+#[derive(Default)]
+struct Reopened(Sqlite);
+
+#[cfg(feature = "sqlite")]
+impl Backend for Reopened {
+    fn open(&self, clock: ManualClock, ids: StepIds) -> Arc<dyn Store> {
+        self.0.open(clock, ids)
+    }
+
+    /// A third of the steps, mixed by their number: it stays the same when other steps are taken out.
+    fn reopens(step: &Step) -> bool {
+        (step.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).is_multiple_of(3)
+    }
+}
+
 prop_state_machine! {
-    #![proptest_config(config())]
+    #![proptest_config(config(2000))]
 
     #[test]
     fn the_memory_store_does_what_the_model_does(sequential STEPS => Against<Memory>);
 }
 
-fn config() -> Config {
+#[cfg(feature = "sqlite")]
+prop_state_machine! {
+    #![proptest_config(config(150))]
+
+    #[test]
+    fn the_sqlite_store_does_what_the_model_does(sequential STEPS => Against<Sqlite>);
+
+    #[test]
+    fn the_sqlite_store_opened_anew_does_what_the_model_does(sequential STEPS => Against<Reopened>);
+}
+
+fn config(cases: u32) -> Config {
     let config = Config {
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
         max_shrink_iters: 20_000,
@@ -79,10 +133,7 @@ fn config() -> Config {
     };
     match std::env::var_os("PROPTEST_CASES") {
         Some(_) => config,
-        None => Config {
-            cases: 2000,
-            ..config
-        },
+        None => Config { cases, ..config },
     }
 }
 
@@ -173,7 +224,7 @@ struct Against<B> {
     visible: Visible,
     invariants: Invariants,
     runtime: Runtime,
-    backend: PhantomData<B>,
+    backend: B,
 }
 
 impl<B: Backend> StateMachineTest for Against<B> {
@@ -183,20 +234,27 @@ impl<B: Backend> StateMachineTest for Against<B> {
     fn init_test(reference: &Reference) -> Self {
         let clock = ManualClock::starting_at(reference.model.now);
         let ids = StepIds::default();
+        let backend = B::default();
         Self {
             subject: Subject {
-                store: B::open(clock.clone(), ids.clone()),
+                store: backend.open(clock.clone(), ids.clone()),
                 clock,
                 ids,
             },
             visible: Visible::default(),
             invariants: Invariants::default(),
             runtime: Builder::new_current_thread().enable_time().build().unwrap(),
-            backend: PhantomData,
+            backend,
         }
     }
 
     fn apply(mut self_: Self, reference: &Reference, step: Step) -> Self {
+        if B::reopens(&step) {
+            let subject = &mut self_.subject;
+            // The old store has to let go of its file first.
+            subject.store = Arc::new(MemoryStore::new());
+            subject.store = self_.backend.open(subject.clock.clone(), subject.ids.clone());
+        }
         let subject = &self_.subject;
         let acted = self_.runtime.block_on(async {
             let act = async {

@@ -126,7 +126,12 @@ fn asked_a_third_time_the_process_ends_even_if_the_algorithm_cannot_be_stopped()
 fn after_a_run_ctrl_c_does_what_it_always_does() {
     let folder = RunFolder::temporary();
     let mut program = Program::start("quick", &folder);
-    for line in ["stopped: None", "attempt: succeeded", "idle"] {
+    for line in [
+        "stopped: None",
+        "attempt: succeeded",
+        "threads of runs: 0",
+        "idle",
+    ] {
         program.expect(line);
     }
     program.send(SIGINT);

@@ -13,7 +13,9 @@ pub type HookFuture<'a> = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send
 
 /// Runs around each rollout of a runner. Everything defaults to doing nothing.
 ///
-/// The runner waits for each hook. A hook that panics is treated as one that failed.
+/// The runner waits for each hook. What ends an attempt from outside, such as a time limit, breaks off the hooks before and
+/// within it as it does the agent; an abort of the runner breaks off all of them. A hook that panics is treated as one that
+/// failed.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};

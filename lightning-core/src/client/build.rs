@@ -116,6 +116,20 @@ impl StoreClient {
         self.inner.probe().await.map(drop)
     }
 
+    /// Sends an empty OTLP export, to see whether traces are taken.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] if the server does not answer, and others if it does not take traces.
+    pub async fn probe_otlp(&self) -> Result<(), StoreError> {
+        self.inner.probe_otlp().await
+    }
+
+    /// Where exporters of OpenTelemetry send traces: what `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` should be.
+    pub fn otlp_endpoint(&self) -> String {
+        without_password(self.inner.otlp_url())
+    }
+
     /// The address of the server, without its password.
     pub fn url(&self) -> String {
         let mut url = self.inner.base.clone();
@@ -199,10 +213,10 @@ impl StoreClientBuilder {
         if is_loopback(&base) {
             http = http.no_proxy();
         }
-        if base.scheme() == "https" {
-            // Fails if one is installed already, which is then used.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        } else {
+        // Fails if one is installed already, which is then used. It is done for plain HTTP too: other clients in the
+        // program share this build of reqwest, and would panic without a provider.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        if base.scheme() == "http" {
             // Reading the certificates of the system takes its time, so it is done only where they are needed.
             http = http.tls_backend_preconfigured(without_certificates()?);
         }

@@ -18,6 +18,7 @@ pub(super) struct Call<'a> {
     method: Method,
     url: Url,
     body: Option<Vec<u8>>,
+    content_type: &'static str,
     key: Option<&'a str>,
     /// Whether doing it twice is the same as doing it once, without a key too.
     harmless: bool,
@@ -60,6 +61,7 @@ impl<'a> Call<'a> {
             method,
             url,
             body: None,
+            content_type: "application/json",
             key: None,
             wait: Duration::ZERO,
             about: About::default(),
@@ -142,6 +144,23 @@ impl Inner {
         Ok(self.features.get().unwrap_or_default())
     }
 
+    /// Where OTLP traces are taken.
+    pub(super) fn otlp_url(&self) -> Url {
+        let mut url = self.base.clone();
+        let root = url.path().strip_suffix(wire::PREFIX).unwrap_or_default();
+        let path = format!("{root}{}", wire::OTLP_TRACES);
+        url.set_path(&path);
+        url
+    }
+
+    pub(super) async fn probe_otlp(&self) -> Result<(), StoreError> {
+        let mut call = Call::new(self, Method::POST, &[])?.harmless();
+        call.url = self.otlp_url();
+        call.body = Some(Vec::new());
+        call.content_type = "application/x-protobuf";
+        self.send(&call).await.map(drop)
+    }
+
     /// A fresh request key.
     pub(super) fn fresh_key(&self) -> String {
         format!("{}{}", self.ids.hex(16), self.ids.hex(16))
@@ -204,7 +223,7 @@ impl Inner {
         }
         if let Some(body) = &call.body {
             request = request
-                .header(header::CONTENT_TYPE, "application/json")
+                .header(header::CONTENT_TYPE, call.content_type)
                 .body(body.clone());
         }
         let answer = request.send().await.map_err(|error| self.unreachable(error))?;

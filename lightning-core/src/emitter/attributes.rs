@@ -26,8 +26,8 @@ use crate::{
 #[must_use]
 pub struct Attributes {
     attributes: JsonObject,
-    tags: usize,
-    links: usize,
+    tags: Vec<String>,
+    links: Vec<Link>,
     problem: Option<EmitError>,
 }
 
@@ -39,9 +39,7 @@ impl Attributes {
 
     /// Adds a tag: any text.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
-        let key = format!("{}.{}", semconv::TAG_PREFIX, self.tags);
-        self.tags += 1;
-        self.attributes.insert(key, Value::String(tag.into()));
+        self.tags.push(tag.into());
         self
     }
 
@@ -52,11 +50,7 @@ impl Attributes {
 
     /// Adds a link to other spans.
     pub fn link(mut self, link: Link) -> Self {
-        let key = |field| format!("{}.{}.{field}", semconv::LINK_PREFIX, self.links);
-        let (key_match, value_match) = (key(semconv::LINK_KEY_MATCH), key(semconv::LINK_VALUE_MATCH));
-        self.links += 1;
-        self.attributes.insert(key_match, link.key_match.into());
-        self.attributes.insert(value_match, link.value_match.into());
+        self.links.push(link);
         self
     }
 
@@ -67,16 +61,35 @@ impl Attributes {
         self
     }
 
-    /// Adds these to the attributes that a span has of itself.
-    pub(super) fn add_to(self, attributes: &mut JsonObject) -> Result<(), EmitError> {
-        match self.problem {
+    /// Whether all of them have a JSON form.
+    pub(super) fn check(mut self) -> Result<Self, EmitError> {
+        match self.problem.take() {
             Some(problem) => Err(problem),
-            None => {
-                attributes.extend(self.attributes);
-                Ok(())
-            }
+            None => Ok(self),
         }
     }
+
+    /// Adds these to the attributes that a span has already: tags and links after those that are there.
+    pub(super) fn add_to(self, attributes: &mut JsonObject) {
+        attributes.extend(self.attributes);
+        let key = |number: usize| format!("{}.{number}", semconv::TAG_PREFIX);
+        for (number, tag) in (first_free(attributes, key)..).zip(self.tags) {
+            attributes.insert(key(number), tag.into());
+        }
+        let key = |number: usize, field| format!("{}.{number}.{field}", semconv::LINK_PREFIX);
+        let first = first_free(attributes, |number| key(number, semconv::LINK_KEY_MATCH));
+        for (number, link) in (first..).zip(self.links) {
+            attributes.insert(key(number, semconv::LINK_KEY_MATCH), link.key_match.into());
+            attributes.insert(key(number, semconv::LINK_VALUE_MATCH), link.value_match.into());
+        }
+    }
+}
+
+/// The first number whose key is not there.
+fn first_free(attributes: &JsonObject, key: impl Fn(usize) -> String) -> usize {
+    (0..)
+        .find(|number| !attributes.contains_key(&key(*number)))
+        .unwrap_or_default()
 }
 
 impl From<JsonObject> for Attributes {

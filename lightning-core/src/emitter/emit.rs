@@ -65,7 +65,7 @@ pub fn emit_reward_with(reward: impl Into<Reward>, attributes: Attributes) -> Re
         all.insert(name_key, dimension.into());
         all.insert(value_key, number.into());
     }
-    attributes.add_to(&mut all)?;
+    attributes.check()?.add_to(&mut all);
     emit("reward", semconv::ANNOTATION, SpanStatusCode::Ok, all)
 }
 
@@ -77,7 +77,7 @@ pub fn emit_reward_with(reward: impl Into<Reward>, attributes: Attributes) -> Re
 /// [`EmitError::Unserializable`] for the attributes.
 pub fn emit_annotation(attributes: impl Into<Attributes>) -> Result<SpanRef, EmitError> {
     let mut all = JsonObject::new();
-    attributes.into().add_to(&mut all)?;
+    attributes.into().check()?.add_to(&mut all);
     emit("annotation", semconv::ANNOTATION, SpanStatusCode::Ok, all)
 }
 
@@ -98,7 +98,7 @@ pub fn emit_message(message: impl Into<String>) -> Result<SpanRef, EmitError> {
 pub fn emit_message_with(message: impl Into<String>, attributes: Attributes) -> Result<SpanRef, EmitError> {
     let mut all = JsonObject::new();
     all.insert(semconv::MESSAGE_BODY.to_owned(), message.into().into());
-    attributes.add_to(&mut all)?;
+    attributes.check()?.add_to(&mut all);
     emit("message", semconv::MESSAGE, SpanStatusCode::Unset, all)
 }
 
@@ -126,7 +126,7 @@ pub fn emit_object_with<T: Serialize + ?Sized>(
     let mut all = JsonObject::new();
     all.insert(semconv::OBJECT_TYPE.to_owned(), kind.into());
     all.insert(key.to_owned(), text.into_owned().into());
-    attributes.add_to(&mut all)?;
+    attributes.check()?.add_to(&mut all);
     emit("object", semconv::OBJECT, SpanStatusCode::Ok, all)
 }
 
@@ -171,7 +171,7 @@ pub fn emit_exception_with(
     attributes: Attributes,
 ) -> Result<SpanRef, EmitError> {
     let mut all = exception.into().into_attributes();
-    attributes.add_to(&mut all)?;
+    attributes.check()?.add_to(&mut all);
     // The span itself is fine: it tells of an exception.
     emit("exception", semconv::EXCEPTION, SpanStatusCode::Ok, all)
 }

@@ -86,6 +86,21 @@ pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
         .unwrap_or("it did not say why")
 }
 
+/// What an error and its causes say, each once: many errors repeat their cause in their own message.
+pub(crate) fn error_message(error: &anyhow::Error) -> String {
+    let mut message = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if message.is_empty() {
+            message = text;
+        } else if !message.ends_with(&text) {
+            message.push_str(": ");
+            message.push_str(&text);
+        }
+    }
+    message
+}
+
 /// Kind and message.
 impl fmt::Display for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,5 +127,28 @@ impl<E: Error + ?Sized> From<&E> for Exception {
         } else {
             exception.stacktrace(causes)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context as _, anyhow};
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot write a.json: {0}")]
+    struct Repeats(#[source] std::io::Error);
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let full = || std::io::Error::other("no space left");
+        let error = anyhow!(Repeats(full())).context("the round cannot be saved");
+        assert_eq!(
+            error_message(&error),
+            "the round cannot be saved: cannot write a.json: no space left"
+        );
+        let error = Err::<(), _>(full()).context("no result").unwrap_err();
+        assert_eq!(error_message(&error), "no result: no space left");
     }
 }

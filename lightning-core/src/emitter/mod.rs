@@ -50,7 +50,7 @@ pub use emit::{
 };
 pub use error::EmitError;
 pub use exception::Exception;
-pub(crate) use exception::panic_message;
+pub(crate) use exception::{error_message, panic_message};
 pub use model_call::{ModelCall, model_call};
 pub use operation::{Operation, operation};
 

@@ -103,15 +103,18 @@ impl Operation {
         self.add(attributes)
     }
 
-    /// Adds tags, links or other attributes.
+    /// Adds tags, links or other attributes. Tags and links come after those that the operation has already; another
+    /// attribute takes the place of one of the same name.
     ///
     /// # Errors
     ///
     /// Those of [`input`](Self::input).
     pub fn annotate(&self, attributes: Attributes) -> Result<(), EmitError> {
-        let mut all = JsonObject::new();
-        attributes.add_to(&mut all)?;
-        self.add(all)
+        let attributes = attributes.check()?;
+        self.changed(
+            self.tape
+                .amend(self.id, |span| attributes.add_to(&mut span.attributes)),
+        )
     }
 
     /// Records that something went wrong: the status becomes `ERROR`, and the exception an event of the span.

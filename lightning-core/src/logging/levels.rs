@@ -67,12 +67,16 @@ impl Levels {
     }
 
     fn logs(&self, metadata: &Metadata<'_>) -> bool {
+        // First of all, since spans that are recorded come by here each time.
+        if !metadata.is_event() {
+            return false;
+        }
         let of_target = self
             .targets
             .iter()
             .find(|(target, _)| is_target_below(metadata.target(), target));
         let level = of_target.map_or(self.others, |(_, level)| Some(*level));
-        metadata.is_event() && level.is_some_and(|level| *metadata.level() <= level)
+        level.is_some_and(|level| *metadata.level() <= level)
     }
 
     fn most(&self) -> LevelFilter {

@@ -64,16 +64,14 @@ impl<T: Task> Runner<T> {
             CancellationToken::new(),
             &self.extensions,
         );
-        self.hooks("on_rollout_start", &cx, stop, |hook| hook.on_rollout_start(&cx))
-            .await;
-        let work = match (problem, T::deserialize(&*claimed.input)) {
-            (Some(problem), _) => Work::Ended(Err(problem)),
-            (None, Err(error)) => Work::Ended(Err(format!(
-                "the task does not fit the agent's task type {}: {error}",
-                std::any::type_name::<T>()
-            ))),
-            (None, Ok(task)) => self.work(&recording, &cx, &task, stop).await,
+        let task = match problem {
+            Some(problem) => Err(problem),
+            None => T::deserialize(&*claimed.input).map_err(|error| {
+                let wanted = std::any::type_name::<T>();
+                format!("the task does not fit the agent's task type {wanted}: {error}")
+            }),
         };
+        let work = self.work(&recording, &cx, task, stop).await;
         if let Work::Ended(Err(reason)) | Work::Dropped(reason) = &work {
             tracing::debug!(
                 target: "lightning::runner",
@@ -119,25 +117,19 @@ impl<T: Task> Runner<T> {
         })
     }
 
-    /// Lets the agent work until it ends, or until its work has become pointless.
-    async fn work(&self, recording: &Recording, cx: &RolloutContext, task: &T, stop: &StopSignal) -> Work {
-        let agent = async {
-            self.hooks("on_trace_start", cx, stop, |hook| hook.on_trace_start(cx))
+    /// Lets the agent work on the task, if there is one, until it ends, or until its work has become pointless.
+    async fn work(
+        &self,
+        recording: &Recording,
+        cx: &RolloutContext,
+        task: Result<T, String>,
+        stop: &StopSignal,
+    ) -> Work {
+        let mut agent = Box::pin(async {
+            self.hooks("on_rollout_start", cx, stop, |hook| hook.on_rollout_start(cx))
                 .await;
-            // The call itself may panic, not only its future.
-            let rollout = async {
-                match cx.mode() {
-                    RolloutMode::Train => self.agent.rollout(task, cx).await,
-                    RolloutMode::Val | RolloutMode::Test => self.agent.validation_rollout(task, cx).await,
-                }
-            };
-            let result = AssertUnwindSafe(rollout).catch_unwind().await;
-            let conclusion = self.conclude(cx, result).await;
-            self.hooks("on_trace_end", cx, stop, |hook| hook.on_trace_end(cx))
-                .await;
-            conclusion
-        };
-        let mut agent = Box::pin(recording.run(&*self.store, agent));
+            recording.run(&*self.store, self.recorded(cx, &task?, stop)).await
+        });
         let dropped = tokio::select! {
             biased;
             conclusion = &mut agent => return Work::Ended(conclusion),
@@ -165,6 +157,24 @@ impl<T: Task> Runner<T> {
             );
         }
         dropped
+    }
+
+    /// What is recorded of an attempt: the agent, and the hooks that belong to its trace.
+    async fn recorded(&self, cx: &RolloutContext, task: &T, stop: &StopSignal) -> Result<(), String> {
+        self.hooks("on_trace_start", cx, stop, |hook| hook.on_trace_start(cx))
+            .await;
+        // The call itself may panic, not only its future.
+        let rollout = async {
+            match cx.mode() {
+                RolloutMode::Train => self.agent.rollout(task, cx).await,
+                RolloutMode::Val | RolloutMode::Test => self.agent.validation_rollout(task, cx).await,
+            }
+        };
+        let result = AssertUnwindSafe(rollout).catch_unwind().await;
+        let conclusion = self.conclude(cx, result).await;
+        self.hooks("on_trace_end", cx, stop, |hook| hook.on_trace_end(cx))
+            .await;
+        conclusion
     }
 
     /// Resolves when the agent's work has become pointless. Where the store cannot tell, never.
@@ -211,7 +221,7 @@ impl<T: Task> Runner<T> {
             Ok(Err(error)) => {
                 // A recording that is full or finished has no room for it; the reason is kept all the same.
                 let _ = emitter::emit_exception(&*error);
-                Err(format!("{error:#}"))
+                Err(emitter::error_message(&error))
             }
             Err(panic) => {
                 let _ = emitter::emit_exception(emitter::Exception::from_panic(&*panic));

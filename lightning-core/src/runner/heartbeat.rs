@@ -43,6 +43,9 @@ struct Beating {
     attempt_id: AttemptId,
     interval: Duration,
     due: Timestamp,
+    /// By how many seconds the store's clock is ahead of ours. By our own, an attempt on a machine whose clock is behind
+    /// would seem to have been silent.
+    store_ahead: f64,
 }
 
 impl Heart {
@@ -85,13 +88,16 @@ impl Heart {
         };
         // A limit of next to nothing must not make the task spin.
         let interval = interval.max(Duration::from_millis(10));
-        let due = self.pulse.clock.now() + interval;
+        let now = self.pulse.clock.now();
+        let due = now + interval;
         let mut state = self.pulse.lock();
         state.attempt = Some(Beating {
             rollout_id: attempt.rollout_id.clone(),
             attempt_id: attempt.attempt.attempt_id.clone(),
             interval,
             due,
+            // The attempt began as the store answered, so just now.
+            store_ahead: attempt.attempt.start_time - now,
         });
         let hurry = state.wakes.is_some_and(|wakes| due < wakes);
         drop(state);
@@ -180,9 +186,10 @@ async fn keep_alive(store: &dyn Store, attempt: Beating, now: Timestamp) {
     let Beating {
         rollout_id,
         attempt_id,
+        store_ahead,
         ..
     } = attempt;
-    let alive = AttemptPatch::heartbeat(now);
+    let alive = AttemptPatch::heartbeat(now + store_ahead);
     if let Err(error) = store
         .update_attempt(rollout_id.clone(), AttemptRef::from(&attempt_id), alive)
         .await

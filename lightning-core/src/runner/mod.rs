@@ -313,7 +313,7 @@ impl<T: Task> Runner<T> {
                 biased;
                 outcome = hook => match outcome {
                     Ok(Ok(())) => continue,
-                    Ok(Err(error)) => format!("{error:#}"),
+                    Ok(Err(error)) => emitter::error_message(&error),
                     Err(panic) => format!("it panicked: {}", emitter::panic_message(&*panic)),
                 },
                 () = stop.aborting() => "it had not ended when the runner was stopped".to_owned(),

@@ -20,7 +20,7 @@ impl StopSignal {
         self.stopping.cancel();
     }
 
-    /// Drop the rollout at hand, too.
+    /// Drop the rollout at hand, too, and break off hooks that wait.
     pub fn abort(&self) {
         self.stopping.cancel();
         self.aborting.cancel();

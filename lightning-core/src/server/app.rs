@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    auth::TokenDigest,
+    auth::{TokenDigest, Visitors},
     metrics::Metrics,
     options::ServerOptions,
     refusal::{Failure, Refusal},
@@ -36,6 +36,7 @@ pub(super) struct App {
     /// Cancelled when the server stops: who is parked gets an answer then.
     pub(super) draining: CancellationToken,
     token: Option<TokenDigest>,
+    visitors: Visitors,
     features: HeaderValue,
 }
 
@@ -53,6 +54,7 @@ impl App {
             body_timeout: options.body_timeout,
             draining,
             token: options.token.as_ref().map(TokenDigest::of),
+            visitors: Visitors::new(options),
             features: features.unwrap_or_else(|_| HeaderValue::from_static(wire::WAIT)),
         })
     }
@@ -99,19 +101,19 @@ pub(super) async fn around(State(app): State<Shared>, request: Request, next: Ne
             .token
             .as_ref()
             .is_none_or(|token| token.is_shown_in(request.headers()));
-    let mut answer = if admitted {
-        AssertUnwindSafe(next.run(request))
-            .catch_unwind()
-            .await
-            .unwrap_or_else(|_| {
-                let error = StoreError::Internal {
-                    reason: "a handler panicked".to_owned(),
-                    source: None,
-                };
-                Refusal::Store(error).into_response()
-            })
-    } else {
+    let mut answer = if let Some(reason) = app.visitors.refuse(request.headers()) {
+        Refusal::Status(StatusCode::FORBIDDEN, reason).into_response()
+    } else if !admitted {
         unauthorized()
+    } else {
+        let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+        answer.unwrap_or_else(|_| {
+            let error = StoreError::Internal {
+                reason: "a handler panicked".to_owned(),
+                source: None,
+            };
+            Refusal::Store(error).into_response()
+        })
     };
     let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
     if let Some(Failure(error)) = answer.extensions_mut().remove::<Failure>() {

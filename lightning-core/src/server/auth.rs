@@ -1,10 +1,11 @@
-//! Who may use the store.
+//! Who may use the store: callers by their token, web pages by their origin.
 
 use axum::http::{HeaderMap, header};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use super::ServerOptions;
 use crate::types::Secret;
 
 /// The digest of a token. Digests are compared, so that neither the length nor the beginning of the token shows in the
@@ -41,9 +42,77 @@ fn shown_token(value: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
+/// Keeps web pages out that have no business here. A browser lets any page send simple requests to any address, also to
+/// one on the user's own machine, and names the page in `Origin`; and a page can have its own name point to this machine
+/// (DNS rebinding), which then shows in `Host`.
+#[derive(Clone, Debug)]
+pub(super) struct Visitors {
+    origins: Vec<String>,
+    any_host: bool,
+}
+
+impl Visitors {
+    /// Who shows a token may call the server by any name: no page has the token.
+    pub(super) fn new(options: &ServerOptions) -> Self {
+        Self {
+            origins: options.cors_origins.clone(),
+            any_host: options.token.is_some(),
+        }
+    }
+
+    /// Why the request is not let in, if it is not.
+    pub(super) fn refuse(&self, headers: &HeaderMap) -> Option<String> {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let host = text(header::HOST).unwrap_or_default();
+        if !self.any_host && !host.is_empty() && !is_local(host) {
+            return Some(format!(
+                "the store was called as `{host}`: without a token it answers to `localhost` and to IP addresses only"
+            ));
+        }
+        let origin = text(header::ORIGIN)?;
+        let own = origin.split_once("://").is_some_and(|(_, named)| named == host);
+        let named = self.origins.iter().any(|known| known == "*" || known == origin);
+        (!own && !named).then(|| format!("web pages of {origin} may not use the store: see --cors-origin"))
+    }
+}
+
+/// Whether a `Host` is one that nobody else can have point here.
+fn is_local(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || address.parse::<std::net::IpAddr>().is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_others_can_point_here_are_told_apart() {
+        for local in [
+            "localhost",
+            "LocalHost:4747",
+            "127.0.0.1",
+            "127.0.0.1:80",
+            "[::1]:4747",
+            "[::1]",
+            "10.0.0.7:1",
+        ] {
+            assert!(is_local(local), "{local}");
+        }
+        for foreign in [
+            "evil.example",
+            "evil.example:4747",
+            "localhost.evil.example",
+            "127.0.0.1.nip.io:4747",
+            "x:y",
+        ] {
+            assert!(!is_local(foreign), "{foreign}");
+        }
+    }
 
     #[test]
     fn only_the_token_opens() {

@@ -5,15 +5,25 @@
 //!
 //! This module knows nothing of HTTP, runners or algorithms.
 
+mod claim;
 mod command;
 mod contract;
 mod error;
 mod layer;
 pub mod lifecycle;
+mod line;
 pub mod memory;
+mod paging;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+mod url;
+mod watch;
 
 pub use command::{Answer, AttemptRef, Command, Request, RequestKey, SpanOutcome};
 pub use contract::{Capabilities, EndOfAttempt, Statistics, Store, StoreFuture};
 pub use error::{NotFound, SharedError, StoreError};
 pub use layer::{LayeredStore, StoreLayer};
 pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
+pub use url::open_url;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::text;
+use super::text::{self, Rows};
 use crate::{
     run::{AlgorithmIdentity, StopWhen},
     types::{JsonObject, NamedResources, Resource, RolloutConfig, without_password},
@@ -57,42 +57,40 @@ pub struct Banner {
 }
 
 impl Banner {
-    /// The banner as lines of at most so many columns; what does not fit is cut. Lines that would say nothing are left out.
+    /// The banner as lines of at most so many columns; what does not fit is cut, but for paths and addresses. Lines that
+    /// would say nothing are left out.
     ///
     /// Secrets are not shown: of a model, only its name; parameters whose names end with `key`, `token`, `secret`,
     /// `password` or `credentials` as `[redacted]`.
     pub fn text(&self, columns: usize) -> String {
         let title = format!("Lightning {} · {}", env!("CARGO_PKG_VERSION"), self.run_id);
-        let mut rows = vec![("algorithm", self.algorithm())];
-        let parameters = self.algorithm.parameters.iter();
-        rows.extend(parameters.map(|(name, value)| ("", parameter(name, value))));
-        rows.push(("agent", self.agent.clone()));
-        rows.push(("tasks", self.tasks()));
+        let mut rows = Rows::new(&title, columns);
+        rows.add("algorithm", &self.algorithm());
+        for (name, value) in &self.algorithm.parameters {
+            rows.add("", &parameter(name, value));
+        }
+        rows.add("agent", &self.agent);
+        rows.add("tasks", &self.tasks());
         let mut name = "resources";
         for (resource, value) in self.resources.iter() {
-            rows.push((std::mem::take(&mut name), format!("{resource} ({})", kind(value))));
+            rows.add(
+                std::mem::take(&mut name),
+                &format!("{resource} ({})", kind(value)),
+            );
         }
-        rows.push(("runners", self.runners()));
-        rows.push(("rollouts", self.limits()));
+        rows.add("runners", &self.runners());
+        rows.add("rollouts", &self.limits());
         if self.stop_when != StopWhen::never() {
-            rows.push(("stops at", self.stop_when.to_string()));
+            rows.add("stops at", &self.stop_when.to_string());
         }
-        rows.push(("seed", self.seed.to_string()));
-        rows.push(("store", self.store.clone()));
-        rows.push((
-            "run folder",
-            match &self.run_dir {
-                Some(path) => path.display().to_string(),
-                None => "temporary".to_owned(),
-            },
-        ));
-        rows.extend(self.dashboard.clone().map(|address| ("dashboard", address)));
-        rows.retain(|(_, value)| !value.is_empty());
-        format!(
-            "{}\n{}",
-            text::clip(&title, columns),
-            text::aligned(rows, columns)
-        )
+        rows.add("seed", &self.seed.to_string());
+        rows.add_whole("store", &self.store);
+        match &self.run_dir {
+            Some(path) => rows.add_whole("run folder", &path.display().to_string()),
+            None => rows.add("run folder", "temporary"),
+        }
+        rows.add_whole("dashboard", self.dashboard.as_deref().unwrap_or_default());
+        rows.into_text()
     }
 
     fn algorithm(&self) -> String {

@@ -104,7 +104,7 @@ impl Bars {
         });
         if running.bar.is_none() && state.shown < MAX_BARS {
             state.shown += 1;
-            running.bar = Some(self.put_on(bars, state.footer.as_ref(), bar(event), TICK));
+            running.bar = Some(self.put_on(bars, state.footer.as_ref(), bar(event)));
         }
         let bar = running.bar.clone();
         // Asking the bar for its length would wait for whoever draws it.
@@ -130,7 +130,7 @@ impl Bars {
         } else if let Some(bars) = self.screen.bars() {
             let footer = state.footer.get_or_insert_with(|| {
                 let footer = ProgressBar::no_length().with_style(style("{msg}"));
-                self.put_on(bars, None, footer, TICK)
+                self.put_on(bars, None, footer)
             });
             if is_news {
                 footer.set_message(format!("… and {} more", text::count(waiting as u64)));
@@ -138,13 +138,7 @@ impl Bars {
         }
     }
 
-    fn put_on(
-        &self,
-        bars: &MultiProgress,
-        before: Option<&ProgressBar>,
-        bar: ProgressBar,
-        tick: Duration,
-    ) -> ProgressBar {
+    fn put_on(&self, bars: &MultiProgress, before: Option<&ProgressBar>, bar: ProgressBar) -> ProgressBar {
         let bar = match before {
             Some(before) => bars.insert_before(before, bar),
             None => bars.add(bar),
@@ -152,7 +146,7 @@ impl Bars {
         self.screen.count_bar();
         if self.screen.is_live() {
             // Drawn by a thread of its own, the bar keeps nobody waiting who reports progress.
-            bar.enable_steady_tick(tick);
+            bar.enable_steady_tick(TICK);
         } else {
             bar.tick();
         }

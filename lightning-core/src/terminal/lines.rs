@@ -70,11 +70,11 @@ impl Lines {
         };
         label.running += usize::from(is_new);
         let is_due = now.saturating_since(label.written) >= self.interval;
-        let (name, seconds) = (text::one_line(event.label), now - began);
+        let (name, seconds) = (|| text::one_line(event.label), now - began);
         if event.finished {
             state.running.remove(&event.id);
             label.running = label.running.saturating_sub(1);
-            let line = words::end(&name, event.done, event.total, seconds);
+            let line = words::end(&name(), event.done, event.total, seconds);
             if is_due || label.opened_by == Some(event.id) {
                 label.write(&self.screen, &line, now);
             } else {
@@ -85,9 +85,9 @@ impl Lines {
             }
         } else if is_due {
             let line = if is_new {
-                words::begin(&name, event.done, event.total)
+                words::begin(&name(), event.done, event.total)
             } else {
-                words::middle(&name, event.done, event.total, seconds)
+                words::middle(&name(), event.done, event.total, seconds)
             };
             label.write(&self.screen, &line, now);
             label.opened_by = is_new.then_some(event.id);

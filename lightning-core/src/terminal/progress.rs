@@ -108,6 +108,13 @@ pub(super) mod words {
         }
     }
 
+    /// How fast it was. What took no time to speak of had no speed.
+    fn pace(done: u64, seconds: f64) -> Option<String> {
+        (seconds >= 0.01)
+            .then(|| text::rate(done as f64 / seconds))
+            .flatten()
+    }
+
     /// What is said when it begins.
     pub(in crate::terminal) fn begin(label: &str, done: u64, total: Option<u64>) -> String {
         match (done, total) {
@@ -123,7 +130,7 @@ pub(super) mod words {
             let percent = (done as f64 / total as f64 * 100.0).min(100.0);
             line.push_str(&format!(" ({percent:.0} %)"));
         }
-        if let Some(rate) = text::rate(done as f64 / seconds) {
+        if let Some(rate) = pace(done, seconds) {
             line.push_str(&format!(", {rate}"));
             let left = total.unwrap_or(0).saturating_sub(done);
             if left > 0 {
@@ -142,7 +149,7 @@ pub(super) mod words {
             ""
         };
         let (part, took) = (part(done, total), text::duration(seconds));
-        let rate = text::rate(done as f64 / seconds).map(|rate| format!(", {rate}"));
+        let rate = pace(done, seconds).map(|rate| format!(", {rate}"));
         format!("{label}: {ended}{part} in {took}{}", rate.unwrap_or_default())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::text;
+use super::text::{self, Rows};
 use crate::run::ModelUsage;
 
 /// The columns of a curve.
@@ -50,30 +50,22 @@ pub struct RunSummary {
 }
 
 impl RunSummary {
-    /// The summary as lines of at most so many columns; what does not fit is cut. Lines that would say nothing are left
-    /// out.
+    /// The summary as lines of at most so many columns; what does not fit is cut, but for the path of the run folder. Lines
+    /// that would say nothing are left out.
     pub fn text(&self, columns: usize) -> String {
-        let title = format!("The end of {}", self.run_id);
-        let mut rows = vec![
-            ("stopped", self.stopped.clone().unwrap_or_default()),
-            ("rollouts", self.rollouts()),
-            ("reward", self.reward()),
-            ("score", curve(&self.curve)),
-        ];
+        let mut rows = Rows::new(&format!("The end of {}", self.run_id), columns);
+        rows.add("stopped", self.stopped.as_deref().unwrap_or_default());
+        rows.add("rollouts", &self.rollouts());
+        rows.add("reward", &self.reward());
+        rows.add("score", &curve(&self.curve));
         let mut name = "model calls";
-        rows.extend(
-            self.models
-                .iter()
-                .map(|used| (std::mem::take(&mut name), calls(used))),
-        );
-        let folder = self.run_dir.as_ref().map(|path| path.display().to_string());
-        rows.push(("run folder", folder.unwrap_or_default()));
-        rows.retain(|(_, value)| !value.is_empty());
-        format!(
-            "{}\n{}",
-            text::clip(&title, columns),
-            text::aligned(rows, columns)
-        )
+        for used in &self.models {
+            rows.add(std::mem::take(&mut name), &calls(used));
+        }
+        if let Some(path) = &self.run_dir {
+            rows.add_whole("run folder", &path.display().to_string());
+        }
+        rows.into_text()
     }
 
     fn rollouts(&self) -> String {

@@ -30,16 +30,43 @@ pub(super) fn pad(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(blanks))
 }
 
-/// Lines of a name and a value, the values in one column.
-pub(super) fn aligned<'a>(rows: impl IntoIterator<Item = (&'a str, String)>, columns: usize) -> String {
-    const NAME: usize = 14;
-    let mut text = String::new();
-    for (name, value) in rows {
-        let line = format!("  {}{}", pad(&clip(name, NAME - 1), NAME), one_line(&value));
-        text.push_str(clip(line.trim_end(), columns).trim_end());
-        text.push('\n');
+/// A title, and below it lines of a name and a value, the values in one column.
+pub(super) struct Rows {
+    text: String,
+    columns: usize,
+}
+
+impl Rows {
+    pub(super) fn new(title: &str, columns: usize) -> Self {
+        let text = format!("{}\n", clip(title, columns));
+        Self { text, columns }
     }
-    text
+
+    /// Adds a line, which is cut at the last column. Without a value there is none.
+    pub(super) fn add(&mut self, name: &str, value: &str) {
+        if !value.is_empty() {
+            let line = Self::line(name, value);
+            self.text.push_str(clip(&line, self.columns).trim_end());
+            self.text.push('\n');
+        }
+    }
+
+    /// Adds a line that is not cut, because somebody will want to copy its value.
+    pub(super) fn add_whole(&mut self, name: &str, value: &str) {
+        if !value.is_empty() {
+            self.text.push_str(Self::line(name, value).trim_end());
+            self.text.push('\n');
+        }
+    }
+
+    fn line(name: &str, value: &str) -> String {
+        const NAME: usize = 14;
+        format!("  {}{}", pad(&clip(name, NAME - 1), NAME), one_line(value))
+    }
+
+    pub(super) fn into_text(self) -> String {
+        self.text
+    }
 }
 
 /// Digits in groups of three.
@@ -70,6 +97,9 @@ pub(super) fn duration(seconds: f64) -> String {
         return "?".to_owned();
     }
     let seconds = seconds.max(0.0);
+    if seconds < 0.0995 {
+        return format!("{:.0} ms", seconds * 1000.0);
+    }
     if seconds < 9.95 {
         return format!("{seconds:.1} s");
     }
@@ -139,14 +169,17 @@ mod tests {
             assert_eq!(count(given), shown);
         }
         let durations = [
-            (0.04, "0.0 s"),
+            (0.0, "0 ms"),
+            (0.0004, "0 ms"),
+            (0.042, "42 ms"),
+            (0.0996, "0.1 s"),
             (9.94, "9.9 s"),
             (9.96, "10 s"),
             (59.6, "1 min"),
             (61.0, "1 min 1 s"),
             (3599.9, "1 h"),
             (3660.0, "1 h 1 min"),
-            (-1.0, "0.0 s"),
+            (-1.0, "0 ms"),
             (f64::INFINITY, "?"),
             (f64::NAN, "?"),
         ];
@@ -179,7 +212,15 @@ mod tests {
 
     #[test]
     fn values_stand_in_one_column_and_long_ones_are_cut() {
-        let text = aligned([("seed", "7".to_owned()), ("stops at", "x".repeat(99))], 24);
-        assert_eq!(text, "  seed          7\n  stops at      xxxxxxx…\n");
+        let mut rows = Rows::new("a title that is too long for it", 24);
+        rows.add("seed", "7");
+        rows.add("nothing", "");
+        rows.add("stops at", &"x".repeat(99));
+        rows.add_whole("run folder", &"y".repeat(12));
+        let text = rows.into_text();
+        assert_eq!(
+            text,
+            "a title that is too lon…\n  seed          7\n  stops at      xxxxxxx…\n  run folder    yyyyyyyyyyyy\n"
+        );
     }
 }

@@ -139,7 +139,8 @@ where
 )]
 pub struct InstallError(#[from] SetGlobalDefaultError);
 
-/// Installs [`layer`] as the program's subscriber, for programs that have no other. Spans are recorded; logs go nowhere.
+/// Installs [`layer`] as the program's subscriber, for programs that have no other. Spans are recorded; logs go nowhere,
+/// for which there is [`logging::init`](crate::logging::init).
 ///
 /// # Errors
 ///

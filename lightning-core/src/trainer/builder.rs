@@ -13,8 +13,9 @@ use crate::{
     inject::Scope,
     llm_proxy::LlmProxy,
     run::{ProgressSink, StopWhen},
-    store::Store,
+    store::{MemoryStore, Store, open_url},
     terminal::Screen,
+    tracer::RecordingOptions,
     types::{NamedResources, RolloutConfig, Task},
 };
 
@@ -23,7 +24,7 @@ use crate::{
 pub(super) struct Parts {
     pub(super) n_runners: usize,
     pub(super) max_rollouts: Option<u64>,
-    pub(super) store: Option<Arc<dyn Store>>,
+    pub(super) store: StoreChoice,
     /// The adapter, the proxy and the values of one's own.
     pub(super) scope: Scope,
     pub(super) initial_resources: Option<NamedResources>,
@@ -35,9 +36,43 @@ pub(super) struct Parts {
     pub(super) strategy: Strategy,
     pub(super) handle_interrupts: bool,
     pub(super) store_patience: Duration,
+    pub(super) abort_grace: Option<Duration>,
+    pub(super) heartbeat: Option<Duration>,
+    pub(super) recording: Option<RecordingOptions>,
     pub(super) cancellation: CancellationToken,
     pub(super) screen: Option<Screen>,
     pub(super) progress: Option<Arc<dyn ProgressSink>>,
+}
+
+/// Which store a run uses.
+#[derive(Clone)]
+pub(super) enum StoreChoice {
+    /// A fresh one in memory.
+    Fresh,
+    /// This one.
+    Given(Arc<dyn Store>),
+    /// The one at this URL.
+    Url(String),
+}
+
+impl StoreChoice {
+    /// The store, which is opened off the runtime's threads if it has to be.
+    pub(super) async fn open(&self) -> Result<Arc<dyn Store>, TrainerError> {
+        let url = match self {
+            Self::Fresh => return Ok(Arc::new(MemoryStore::new())),
+            Self::Given(store) => return Ok(Arc::clone(store)),
+            Self::Url(url) => url.clone(),
+        };
+        #[cfg(feature = "client")]
+        if url.starts_with("http://") || url.starts_with("https://") {
+            let connected = crate::client::StoreClient::connect(&url).await;
+            let client = connected.map_err(|error| TrainerError::OpenStore(error.to_string()))?;
+            return Ok(Arc::new(client));
+        }
+        let opened = tokio::task::spawn_blocking(move || open_url(&url)).await;
+        let opened = opened.map_err(|error| TrainerError::OpenStore(error.to_string()))?;
+        opened.map_err(|error| TrainerError::OpenStore(error.to_string()))
+    }
 }
 
 /// Builds a [`Trainer`].
@@ -107,7 +142,7 @@ impl TrainerBuilder<NoAlgorithm> {
             parts: Parts {
                 n_runners: 1,
                 max_rollouts: None,
-                store: None,
+                store: StoreChoice::Fresh,
                 scope: Scope::new(),
                 initial_resources: None,
                 hooks: Vec::new(),
@@ -122,6 +157,9 @@ impl TrainerBuilder<NoAlgorithm> {
                 strategy: Strategy::default(),
                 handle_interrupts: true,
                 store_patience: Duration::from_secs(60),
+                abort_grace: None,
+                heartbeat: None,
+                recording: None,
                 cancellation: CancellationToken::new(),
                 screen: Some(Screen::stderr()),
                 progress: None,
@@ -160,7 +198,17 @@ impl<A> TrainerBuilder<A> {
     /// not set.
     #[must_use]
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
-        self.parts.store = Some(store);
+        self.parts.store = StoreChoice::Given(store);
+        self
+    }
+
+    /// Where rollouts, spans and resources are kept, by URL: `memory:`, `sqlite:run.db`, or the address of a server,
+    /// `http://127.0.0.1:4747`. It is opened when a run begins and closed when it ends.
+    ///
+    /// What a kind of store needs: the feature `sqlite`, or the feature `client`.
+    #[must_use]
+    pub fn store_url(mut self, url: impl Into<String>) -> Self {
+        self.parts.store = StoreChoice::Url(url.into());
         self
     }
 
@@ -246,6 +294,30 @@ impl<A> TrainerBuilder<A> {
     #[must_use]
     pub fn store_patience(mut self, patience: Duration) -> Self {
         self.parts.store_patience = patience;
+        self
+    }
+
+    /// How long an agent may go on after it was cancelled; see
+    /// [`RunnerBuilder::abort_grace`](crate::runner::RunnerBuilder::abort_grace).
+    #[must_use]
+    pub fn abort_grace(mut self, grace: Duration) -> Self {
+        self.parts.abort_grace = Some(grace);
+        self
+    }
+
+    /// How often runners send heartbeats; see
+    /// [`RunnerBuilder::heartbeat`](crate::runner::RunnerBuilder::heartbeat).
+    #[must_use]
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.parts.heartbeat = Some(interval);
+        self
+    }
+
+    /// How the spans of agents are kept and sent; see
+    /// [`RunnerBuilder::recording`](crate::runner::RunnerBuilder::recording).
+    #[must_use]
+    pub fn recording(mut self, options: RecordingOptions) -> Self {
+        self.parts.recording = Some(options);
         self
     }
 

@@ -21,12 +21,15 @@ use crate::{
     tracer,
     types::{
         Attempt, Dataset, Llm, NamedResources, ProxyLlm, ResourceKind as _, RolloutMode, Span, SpanQuery,
-        Task, final_reward, model_calls,
+        Task, TaskInput, final_reward, model_calls,
     },
 };
 
 /// How long the algorithm may take to return once it was asked to stop.
 const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// How much of a task is shown, in characters of its JSON form.
+const TASK_SHOWN: usize = 200;
 
 /// A dry run that begins when it is awaited; see [`Trainer::dev`].
 #[must_use = "nothing runs until it is awaited"]
@@ -56,6 +59,8 @@ pub struct DevReport<O> {
 pub struct DevTrace {
     /// What the rollout was for.
     pub mode: RolloutMode,
+    /// The task.
+    pub input: TaskInput,
     /// The attempt, which has ended.
     pub attempt: Attempt,
     /// Its spans, by sequence id.
@@ -195,7 +200,6 @@ impl<'a, T: Task, O: AlgoOutput> Dev<'a, T, O> {
         });
         let mut parts = self.trainer.parts.clone();
         parts.n_runners = 1;
-        parts.store = Some(store);
         parts.run_dir = None;
         parts.hooks.push(Arc::clone(&traces) as Arc<dyn Hook>);
         parts.cancellation = parts.cancellation.child_token();
@@ -212,7 +216,7 @@ impl<'a, T: Task, O: AlgoOutput> Dev<'a, T, O> {
             .requirements()
             .is_some_and(|asked| asked.iter().any(|asked| asked.slot == "llm"));
         let algorithm = &*self.trainer.algorithm;
-        let session = Session::new(algorithm, &parts, self.agent, train, val)?;
+        let session = Session::new("dev", store, algorithm, &parts, self.agent, train, val)?;
         let result = within(self.limit, &parts.cancellation, session.run()).await;
 
         let seen = std::mem::take(&mut *traces.seen());
@@ -280,6 +284,7 @@ impl Hook for Traces {
             let all = SpanQuery::of(attempt.rollout_id.clone()).attempt(attempt.attempt_id.clone());
             let trace = DevTrace {
                 mode: cx.mode(),
+                input: cx.rollout().input.clone(),
                 attempt: attempt.clone(),
                 spans: self.store.query_spans(all).await?.items,
             };
@@ -370,6 +375,10 @@ impl fmt::Display for DevTrace {
             Some(reward) => writeln!(f, ", reward {}", reward.primary())?,
             None => f.write_str(", no reward\n")?,
         }
+        let task = serde_json::to_string(&self.input).unwrap_or_default();
+        let shown: String = task.chars().take(TASK_SHOWN).collect();
+        let more = if shown.len() < task.len() { "…" } else { "" };
+        writeln!(f, "task: {shown}{more}")?;
         match TraceTree::new(&self.spans) {
             Ok(tree) => write!(f, "{tree}"),
             Err(reason) => writeln!(f, "{reason}"),

@@ -1,7 +1,9 @@
 //! Why a run did not begin, or has no result.
 
 use super::DevProblem;
-use crate::{inject::InjectErrors, run::RunError, runner::RunnerError, store::StoreError};
+use crate::{
+    emitter::error_message, inject::InjectErrors, run::RunError, runner::RunnerError, store::StoreError,
+};
 
 /// Why a run did not begin, or has no result.
 ///
@@ -51,12 +53,16 @@ pub enum TrainerError {
     #[error(transparent)]
     Parameters(#[from] crate::functional::ParamError),
 
+    /// There is no store at the URL, or it cannot be opened.
+    #[error("the store of the trainer could not be opened: {0}")]
+    OpenStore(String),
+
     /// The store did not do what the trainer needs.
     #[error("the trainer could not use the store: {0}")]
     Store(StoreError),
 
     /// The algorithm returned an error.
-    #[error("the algorithm `{algorithm}` failed: {error:#}")]
+    #[error("the algorithm `{algorithm}` failed: {}", error_message(error))]
     Failed {
         /// The algorithm.
         algorithm: String,

@@ -16,7 +16,7 @@ use crate::{
     ids::{IdSource as _, RandomIds},
     run::{AlgorithmIdentity, RunContext},
     runner::{Runner, StopSignal},
-    store::{LayeredStore, MemoryStore, Store},
+    store::{LayeredStore, Store},
     types::{Dataset, Task, Timestamp},
 };
 
@@ -32,8 +32,10 @@ pub(super) struct Session<'a, T, O> {
 }
 
 impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
-    /// Checks everything that can be wrong beforehand.
+    /// Checks everything that can be wrong beforehand. The run's id begins with `kind`.
     pub(super) fn new(
+        kind: &str,
+        store: Arc<dyn Store>,
         algorithm: &'a dyn Algorithm<T, Output = O>,
         parts: &'a Parts,
         agent: Arc<dyn Agent<T>>,
@@ -51,16 +53,12 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
                 }
             }
         }
-        let store = parts
-            .store
-            .clone()
-            .unwrap_or_else(|| Arc::new(MemoryStore::new()));
         // The algorithm sees the store through the trainer's defaults; runners see it as it is.
         let filled: Arc<dyn Store> = Arc::new(LayeredStore::new(
             Arc::clone(&store),
             Defaults(parts.rollout_config.clone()),
         ));
-        let mut run = RunContext::builder(format!("run-{}", RandomIds.hex(12)), Arc::clone(&filled))
+        let mut run = RunContext::builder(format!("{kind}-{}", RandomIds.hex(12)), Arc::clone(&filled))
             .seed(parts.seed)
             .stop_when(parts.stop_when.clone())
             .cancellation(parts.cancellation.child_token())
@@ -203,6 +201,17 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             .patience(self.parts.store_patience)
             .last_words(last_words.clone())
             .hook(Arc::new(Counting(self.run.clone())));
+        if let Some(options) = &self.parts.recording {
+            // How long to go on trying is said by the patience above.
+            let patience = self.parts.store_patience;
+            runner = runner.recording(options.clone()).patience(patience);
+        }
+        if let Some(grace) = self.parts.abort_grace {
+            runner = runner.abort_grace(grace);
+        }
+        if let Some(interval) = self.parts.heartbeat {
+            runner = runner.heartbeat(interval);
+        }
         for hook in &self.parts.hooks {
             runner = runner.hook(Arc::clone(hook));
         }

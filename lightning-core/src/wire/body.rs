@@ -10,7 +10,7 @@ use crate::{
     store::{EndOfAttempt, SpanOutcome},
     types::{
         AttemptId, AttemptStatus, JsonObject, NewRollout, ResourcesId, RolloutConfig, RolloutId, RolloutMode,
-        RolloutStatus, Span, TaskInput, Timestamp, Update, WorkerId,
+        RolloutStatus, TaskInput, Timestamp, Update, WorkerId,
     },
 };
 
@@ -130,6 +130,7 @@ pub(crate) struct StartAttemptBody {
     pub(crate) worker_id: Option<WorkerId>,
 }
 
+#[cfg(feature = "server")]
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct RolloutUpdateBody {
@@ -190,9 +191,10 @@ pub(crate) struct NextIdsAnswer {
 }
 
 /// Many spans at once (ours).
+#[cfg(feature = "server")]
 #[derive(Serialize, Deserialize)]
 pub(crate) struct SpansBody {
-    pub(crate) spans: Vec<Span>,
+    pub(crate) spans: Vec<crate::types::Span>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -14,11 +14,15 @@ mod object;
 pub(crate) mod otlp;
 mod search;
 
+#[cfg(feature = "client")]
+pub(crate) use body::RolloutBody;
 pub(crate) use body::{
     AttemptUpdateBody, AttemptWaitBody, DequeueBody, EndBody, EnqueueBody, IdTargetsBody, NextIdAnswer,
-    NextIdBody, NextIdsAnswer, OutcomeBody, OutcomesAnswer, RolloutBody, RolloutUpdateBody, SpansBody,
-    StartAttemptBody, StartBody, VersionQuery, WaitBody, WorkerUpdateBody,
+    NextIdBody, NextIdsAnswer, OutcomesAnswer, StartAttemptBody, StartBody, VersionQuery, WaitBody,
+    WorkerUpdateBody,
 };
+#[cfg(feature = "server")]
+pub(crate) use body::{OutcomeBody, RolloutUpdateBody, SpansBody};
 #[cfg(feature = "server")]
 pub(crate) use error::status_of;
 pub(crate) use error::{ErrorBody, WireError};
@@ -31,6 +35,9 @@ pub(crate) use search::{AttemptSearch, ResourcesSearch, RolloutSearch, SpanSearc
 
 /// What every path of the store's own interface begins with.
 pub(crate) const PREFIX: &str = "/v1/agl";
+
+/// Where OTLP traces are taken.
+pub(crate) const OTLP_TRACES: &str = "/v1/traces";
 
 /// The header that carries a request key.
 pub(crate) const KEY_HEADER: &str = "idempotency-key";

@@ -156,7 +156,7 @@ fn trees() -> Vec<Case> {
             tracer(),
             "",
             Error("No spans provided"),
-            Error("there are no spans"),
+            Error("the trace is empty"),
         ),
         case(
             "no call",

@@ -5,6 +5,7 @@
 
 mod compare;
 mod differences;
+mod export;
 mod scripts;
 
 use std::{

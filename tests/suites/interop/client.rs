@@ -1,9 +1,11 @@
 //! Our client on the reference's server: an algorithm and a worker in Rust, and a store in Python.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use lightning_core::{
+    agent::{RolloutContext, agent_fn},
     client::StoreClient,
+    prelude::*,
     store::{AttemptRef, EndOfAttempt, NotFound, SpanOutcome, Store, StoreError},
     types::{
         AttemptPatch, AttemptStatus, NamedResources, NewRollout, PromptTemplate, Reward, RolloutConfig,
@@ -241,4 +243,51 @@ async fn the_end_of_an_attempt_is_noticed_at_a_store_in_python() {
             by: second.attempt.attempt_id
         })
     );
+}
+
+/// Keeps the prompt that makes the longest texts.
+#[algo]
+async fn longest(
+    run: RunContext,
+    train_dataset: Dataset<String>,
+    #[param(default = vec!["{word}".to_owned(), "Say {word}!".to_owned(), "{word}?".to_owned()])]
+    prompts: Vec<String>,
+) -> anyhow::Result<(f64, String)> {
+    let mut best = (0.0, String::new());
+    for prompt in prompts {
+        let evaluator = run
+            .evaluator()
+            .resource("prompt", PromptTemplate::new(prompt.clone()));
+        let mean = evaluator.tasks(&train_dataset).evaluate().await?.mean()?;
+        run.report_score(mean);
+        if mean > best.0 {
+            best = (mean, prompt);
+        }
+    }
+    Ok(best)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trainer_in_rust_runs_on_a_store_in_python() {
+    let Some(python) = tier::python() else { return };
+    let server = PythonServer::start(&python).await;
+    let store = connected(&server).await;
+    let agent = agent_fn(|task: String, cx: RolloutContext| async move {
+        let prompt = cx.resources().prompt_template()?;
+        anyhow::Ok(prompt.template.replace("{word}", &task).len() as f64)
+    });
+    let trainer = Trainer::builder()
+        .store(Arc::new(store.clone()))
+        .n_runners(2)
+        .algorithm(longest::algorithm())
+        .build();
+    let words: Vec<String> = ["a", "bcd"].map(str::to_owned).into();
+    let report = timeout(4 * SOON, trainer.unwrap().fit(agent, words, None))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(report.output, (7.0, "Say {word}!".to_owned()));
+    let statistics = store.statistics().await.unwrap();
+    assert_eq!((statistics.total_rollouts, statistics.total_resources), (6, 3));
+    assert!(statistics.total_spans >= 6, "{statistics:?}");
 }

@@ -53,6 +53,43 @@ async fn heartbeats_keep_a_silent_attempt_alive_and_carry_the_figures() {
 }
 
 #[tokio::test]
+async fn heartbeats_keep_an_attempt_alive_whatever_the_clock_of_the_runner_says() {
+    for ours in [1e6 - 3600.0, 1e6 + 3600.0] {
+        let (theirs, ours) = (
+            ManualClock::default(),
+            ManualClock::starting_at(Timestamp::from_secs_f64(ours)),
+        );
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::builder().clock(theirs.clone()).build());
+        let (agent, began, _) = endless();
+        let runner = runner(agent, &store)
+            .clock(Arc::new(ours.clone()))
+            .statistics(Arc::new(Figures))
+            .build();
+        let config = RolloutConfig {
+            unresponsive_seconds: Some(6.0),
+            ..RolloutConfig::default()
+        };
+        let new = NewRollout::new(json!(1)).config(config);
+        let id = store.enqueue_rollout(new).await.unwrap().rollout_id;
+        let running = tokio::spawn(async move { runner.iter(&StopSignal::new()).await });
+        soon(began.notified()).await;
+        for _ in 0..20 {
+            theirs.advance(Duration::from_secs_f64(2.1));
+            ours.advance(Duration::from_secs_f64(2.1));
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let attempt = store.get_latest_attempt(&id).await.unwrap().unwrap();
+        assert_eq!(attempt.status, AttemptStatus::Running);
+        running.abort();
+        // Without them it would have ended, even if the last one came from the future.
+        let heard_of = attempt.last_heartbeat_time.unwrap() - attempt.start_time;
+        assert!((39.0..43.0).contains(&heard_of), "{heard_of}");
+    }
+}
+
+#[tokio::test]
 async fn a_runner_that_is_gone_sends_no_more_heartbeats() {
     let clock = ManualClock::default();
     let store: Arc<dyn Store> = Arc::new(MemoryStore::builder().clock(clock.clone()).build());
@@ -209,4 +246,28 @@ async fn a_hook_that_never_ends_does_not_keep_a_runner_from_being_stopped() {
             "at the end: {at_the_end}: {attempt:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_hook_that_never_ends_is_subject_to_the_time_limit_of_the_attempt() {
+    let store = store();
+    let config = RolloutConfig {
+        timeout_seconds: Some(0.05),
+        ..RolloutConfig::default()
+    };
+    let new = NewRollout::new(json!(1)).config(config);
+    let id = store.enqueue_rollout(new).await.unwrap().rollout_id;
+    let hook = Arc::new(Hangs {
+        at_the_end: false,
+        hangs: Notify::new(),
+    });
+    let agent = agent_fn(|_: Value, _| async { 1.0 });
+    let runner = runner(agent, &store)
+        .hook(hook)
+        .abort_grace(Duration::ZERO)
+        .max_rollouts(Some(1))
+        .build();
+    soon(runner.iter(&StopSignal::new())).await.unwrap();
+    let attempt = store.get_latest_attempt(&id).await.unwrap().unwrap();
+    assert_eq!(attempt.status, AttemptStatus::Timeout);
 }

@@ -24,7 +24,7 @@ use lightning_core::{
     testing::{Faults, ManualClock, assert_rollout, assert_step},
     types::{
         AttemptQuery, AttemptStatus, JsonObject, NamedResources, NewRollout, ProxyLlm, Reward, RolloutConfig,
-        RolloutId, RolloutMode, RolloutPatch, RolloutStatus, Span, SpanQuery, WorkerStatus,
+        RolloutId, RolloutMode, RolloutPatch, RolloutStatus, Span, SpanQuery, Timestamp, WorkerStatus,
     },
 };
 use serde_json::{Value, json};

@@ -103,6 +103,14 @@ async fn web_pages_of_other_origins_are_kept_out_unless_named() {
         let server = Server::with(with(|options| options.cors_origins = origins)).await;
         let origin = format!("origin: {origin}");
         let answer = server.send("GET", "/v1/agl/health", &[&origin], b"").await;
+        assert_eq!(
+            answer.status,
+            if answer.header("access-control-allow-origin").is_some() {
+                200
+            } else {
+                403
+            }
+        );
         let asked = [
             &*origin,
             "access-control-request-method: POST",
@@ -147,7 +155,7 @@ async fn a_head_that_does_not_arrive_ends_the_connection() {
     let server = Server::with(with(|options| options.header_timeout = patience)).await;
     let mut connection = server.connect().await;
     connection
-        .write_all(b"GET /v1/agl/health HTTP/1.1\r\nhost: x\r\n")
+        .write_all(b"GET /v1/agl/health HTTP/1.1\r\nhost: localhost\r\n")
         .await
         .unwrap();
     let mut rest = Vec::new();
@@ -195,4 +203,45 @@ async fn further_connections_wait_until_one_is_closed() {
     assert_eq!(read(&mut third).await.status, 200);
     assert!(began.elapsed() < Duration::from_secs(10));
     drop(second);
+}
+
+#[tokio::test]
+async fn web_pages_cannot_use_a_store_behind_the_user_s_back() {
+    let server = Server::start().await;
+    let claim = async |headers: &str| {
+        // A form of any page can send this; it needs no permission of the server's.
+        let request = format!(
+            "POST /v1/agl/rollouts HTTP/1.1\r\n{headers}connection: close\r\ncontent-length: 0\r\n\r\n"
+        );
+        let mut connection = server.connect().await;
+        connection.write_all(request.as_bytes()).await.unwrap();
+        read(&mut connection).await
+    };
+    let foreign = claim("host: 127.0.0.1:4747\r\norigin: http://evil.example\r\n")
+        .await
+        .expect(403);
+    assert!(
+        foreign["detail"].as_str().unwrap().contains("--cors-origin"),
+        "{foreign}"
+    );
+    let opaque = claim("host: 127.0.0.1:4747\r\norigin: null\r\n").await;
+    assert_eq!(opaque.status, 403);
+    let rebound = claim("host: evil.example:4747\r\norigin: http://evil.example:4747\r\n")
+        .await
+        .expect(403);
+    assert!(
+        rebound["detail"].as_str().unwrap().contains("without a token"),
+        "{rebound}"
+    );
+    for own in [
+        "host: localhost:4747\r\norigin: http://localhost:4747\r\n",
+        "host: [::1]:4747\r\n",
+    ] {
+        assert_eq!(claim(own).await.status, 422, "{own}");
+    }
+    let server = Server::with(with(|options| options.token = Some("t".into()))).await;
+    let mut connection = server.connect().await;
+    let named = b"GET /v1/agl/rollouts HTTP/1.1\r\nhost: store.example\r\nconnection: close\r\nauthorization: Bearer t\r\n\r\n";
+    connection.write_all(named).await.unwrap();
+    assert_eq!(read(&mut connection).await.status, 200);
 }

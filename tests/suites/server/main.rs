@@ -3,8 +3,10 @@
 mod access;
 mod bad_input;
 mod cuts;
+mod exporter;
 mod fields;
 mod metrics;
+mod openapi;
 mod otlp;
 mod raw;
 mod routes;

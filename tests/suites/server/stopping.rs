@@ -63,7 +63,7 @@ async fn who_is_parked_is_told_and_nobody_new_is_let_in() {
         connections.push(connection);
     }
     let mut idle = server.connect().await;
-    idle.write_all(b"GET /v1/agl/health HTTP/1.1\r\nhost: x\r\n\r\n")
+    idle.write_all(b"GET /v1/agl/health HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .await
         .unwrap();
     assert!(idle.read(&mut [0; 1024]).await.unwrap() > 0);

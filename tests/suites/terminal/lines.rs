@@ -48,7 +48,7 @@ fn what_ends_at_once_has_two_lines() {
     let reading = watched.begin("reading", 1000);
     (0..1000).for_each(|_| reading.advance(1));
     drop(reading);
-    assert_eq!(paper.take(), "reading: 0/1,000\nreading: 1,000/1,000 in 0.0 s\n");
+    assert_eq!(paper.take(), "reading: 0/1,000\nreading: 1,000/1,000 in 0 ms\n");
     drop(watched);
     assert_eq!(paper.take(), "");
 }
@@ -89,7 +89,7 @@ fn what_was_held_back_is_written_as_soon_as_anything_moves_in_time() {
     other.advance(1);
     assert_eq!(
         paper.take(),
-        "one: ended at 0/1 in 0.0 s\nother: 1/7 (14 %), 12.0/min, 30 s left\n"
+        "one: ended at 0/1 in 0 ms\nother: 1/7 (14 %), 12.0/min, 30 s left\n"
     );
 }
 
@@ -98,7 +98,7 @@ fn labels_do_not_share_their_limit() {
     let (watched, paper, _) = watched();
     let both = (watched.begin("one", 1), watched.begin("two", 1));
     drop(both);
-    let lines = "one: 0/1\ntwo: 0/1\none: ended at 0/1 in 0.0 s\ntwo: ended at 0/1 in 0.0 s\n";
+    let lines = "one: 0/1\ntwo: 0/1\none: ended at 0/1 in 0 ms\ntwo: ended at 0/1 in 0 ms\n";
     assert_eq!(paper.take(), lines);
 }
 
@@ -140,7 +140,7 @@ fn a_total_may_be_unknown_or_zero_or_exceeded() {
 fn a_label_stays_on_its_line() {
     let (watched, paper, _) = watched();
     drop(watched.begin("two\nlines \u{1b}[2Jand 日本語", 1));
-    let lines = "two lines [2Jand 日本語: 0/1\ntwo lines [2Jand 日本語: ended at 0/1 in 0.0 s\n";
+    let lines = "two lines [2Jand 日本語: 0/1\ntwo lines [2Jand 日本語: ended at 0/1 in 0 ms\n";
     assert_eq!(paper.take(), lines);
 }
 
@@ -154,7 +154,7 @@ fn what_is_only_seen_at_its_end_has_one_line() {
         total: Some(2),
         finished: true,
     });
-    assert_eq!(paper.take(), "late: 2/2 in 0.0 s\n");
+    assert_eq!(paper.take(), "late: 2/2 in 0 ms\n");
 }
 
 #[test]

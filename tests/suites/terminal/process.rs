@@ -134,7 +134,10 @@ fn where_there_is_no_terminal_progress_is_a_few_lines_without_control_characters
     assert_eq!(stdout, "done\n");
     assert!(!stderr.contains('\u{1b}') && !stderr.contains('\r'), "{stderr:?}");
     let of = |label: &str| stderr.lines().filter(|line| line.starts_with(label)).count();
-    assert_eq!((of("evaluating candidates"), of("answers")), (2, 2), "{stderr}");
+    // On a machine that has much else to do there may be more than the first and the last, but never one for each step.
+    for label in ["evaluating candidates", "answers"] {
+        assert!((2..10).contains(&of(label)), "{label}: {stderr}");
+    }
     assert!(stderr.ends_with("the end\n"), "{stderr}");
 }
 

@@ -95,6 +95,7 @@ fn long_and_wide_values_are_cut_and_stay_on_their_line() {
     );
     assert!(lines[3].ends_with("xxx…"), "{text}");
     assert_eq!(lines[4], "  agent         an agent [2J of two lines");
+    assert_eq!(lines[lines.len() - 2], "  run folder    /runs/one");
     assert!(
         lines.iter().all(|line| console::measure_text_width(line) <= 60),
         "{text}"
@@ -175,7 +176,7 @@ The end of run-7
 fn a_summary_of_nothing_says_so() {
     assert_eq!(
         RunSummary::default().text(120),
-        "The end of \n  rollouts      0 in 0.0 s\n"
+        "The end of \n  rollouts      0 in 0 ms\n"
     );
 }
 
@@ -198,4 +199,15 @@ fn a_summary_keeps_to_its_columns() {
         "{text}"
     );
     assert!(text.contains("…"), "{text}");
+}
+
+#[test]
+fn what_somebody_will_want_to_copy_is_never_cut() {
+    let path = format!("/runs/{}", "one/".repeat(40));
+    let (mut banner, mut summary) = (banner(), summary());
+    banner.run_dir = Some((&path).into());
+    banner.dashboard = Some(format!("http://127.0.0.1:4747{path}"));
+    summary.run_dir = Some((&path).into());
+    assert!(summary.text(40).contains(&path), "{}", summary.text(40));
+    assert_eq!(banner.text(40).matches(&path).count(), 2, "{}", banner.text(40));
 }

@@ -10,7 +10,6 @@ mod queue;
 mod resources;
 mod size;
 mod state;
-mod watch;
 
 use std::{
     collections::HashMap,
@@ -24,12 +23,10 @@ use std::{
 
 use tokio::{sync::Notify, task::AbortHandle};
 
-use self::{
-    state::{Claim, State},
-    watch::Countdown,
-};
+use self::state::State;
 use super::{
     Answer, Capabilities, EndOfAttempt, Request, RequestKey, Statistics, Store, StoreError, StoreFuture,
+    claim::Claim, watch::Countdown,
 };
 use crate::{
     clock::{Clock, SystemClock},

@@ -10,7 +10,10 @@ use std::{
 
 use super::state::{Entry, State};
 use crate::{
-    store::StoreError,
+    store::{
+        StoreError,
+        paging::{answer, check},
+    },
     types::{
         Attempt, AttemptQuery, AttemptSortField, FilterLogic, Page, PageRequest, ResourcesQuery,
         ResourcesSortField, ResourcesUpdate, RolloutId, RolloutQuery, RolloutSnapshot, RolloutSortField,
@@ -112,28 +115,6 @@ fn sorted_range<T>(
     let range = &mut records[start..];
     range.sort_unstable_by(compare);
     range
-}
-
-fn check(request: PageRequest) -> Result<(), StoreError> {
-    if request.limit == Some(0) {
-        return Err(StoreError::invalid(
-            "limit",
-            "is 0; ask for at least one item, or leave it out for all",
-        ));
-    }
-    Ok(())
-}
-
-fn answer<T>(items: Vec<T>, request: PageRequest, total: usize) -> Page<T> {
-    let limit = request
-        .limit
-        .map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
-    Page {
-        items,
-        limit,
-        offset: request.offset,
-        total,
-    }
 }
 
 /// Combines those filters that were given; without any, everything matches.

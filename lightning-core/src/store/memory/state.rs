@@ -7,36 +7,20 @@ use std::{
     sync::Arc,
 };
 
-use super::{keys::AnsweredKeys, queue::Queue, resources::ResourceTable, watch::Watchers};
+use super::{keys::AnsweredKeys, queue::Queue, resources::ResourceTable};
 use crate::{
     ids::IdSource,
     store::{
-        Answer, AttemptRef, Command, EndOfAttempt, NotFound, Request, RequestKey, SpanOutcome, StoreError,
+        Answer, AttemptRef, Command, EndOfAttempt, NotFound, Request, SpanOutcome, StoreError,
+        claim::Claim,
         lifecycle::{self, Effects, Standing},
+        watch::Watchers,
     },
     types::{
         Attempt, AttemptId, AttemptPatch, AttemptedRollout, NewRollout, Rollout, RolloutId, RolloutPatch,
         RolloutSnapshot, RolloutStatus, Span, Timestamp, Worker, WorkerId,
     },
 };
-
-/// What a caller who may wait asks of the queue.
-#[derive(Debug)]
-pub(super) struct Claim {
-    pub(super) limit: usize,
-    pub(super) worker_id: Option<WorkerId>,
-    pub(super) key: Option<RequestKey>,
-}
-
-impl Claim {
-    /// The command that does the same without waiting.
-    fn command(&self) -> Command {
-        Command::DequeueRollouts {
-            limit: self.limit,
-            worker_id: self.worker_id.clone(),
-        }
-    }
-}
 
 /// A rollout with all that belongs to it.
 #[derive(Debug)]

@@ -30,7 +30,8 @@ impl Countdown {
         self.bell.notified().await;
     }
 
-    fn count(&self) {
+    /// One has ended.
+    pub(super) fn count(&self) {
         if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.bell.notify_one();
         }
@@ -59,8 +60,15 @@ impl Watchers {
         self.0.insert(ticket, Watcher::Change(bell));
     }
 
-    pub(super) fn leave(&mut self, ticket: u64) {
-        self.0.remove(&ticket);
+    /// Whether the watcher was still there.
+    pub(super) fn leave(&mut self, ticket: u64) -> bool {
+        self.0.remove(&ticket).is_some()
+    }
+
+    /// Whether nobody watches.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Tells of a change, which may be the end.

@@ -1,0 +1,104 @@
+//! How many there are of each kind of record.
+
+use rusqlite::Connection;
+
+use super::failure::Failure;
+use crate::types::RolloutStatus;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Total {
+    Rollouts(RolloutStatus),
+    Attempts,
+    Spans,
+    Resources,
+    Workers,
+    /// Entries of the queue, those included whose rollout no longer waits.
+    Queued,
+}
+
+const STATUSES: usize = RolloutStatus::ALL.len();
+const COUNT: usize = STATUSES + 5;
+
+impl Total {
+    const fn index(self) -> usize {
+        match self {
+            Self::Rollouts(status) => status as usize,
+            Self::Attempts => STATUSES,
+            Self::Spans => STATUSES + 1,
+            Self::Resources => STATUSES + 2,
+            Self::Workers => STATUSES + 3,
+            Self::Queued => STATUSES + 4,
+        }
+    }
+
+    fn name(index: usize) -> &'static str {
+        match RolloutStatus::ALL.get(index) {
+            Some(status) => status.as_str(),
+            None => ["attempts", "spans", "resources", "workers", "queued"][index - STATUSES],
+        }
+    }
+}
+
+/// Counts, or changes of counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals([i64; COUNT]);
+
+impl Totals {
+    pub(super) fn get(&self, total: Total) -> u64 {
+        u64::try_from(self.0[total.index()]).unwrap_or(0)
+    }
+
+    pub(super) fn rollouts(&self) -> u64 {
+        RolloutStatus::ALL
+            .into_iter()
+            .map(|status| self.get(Total::Rollouts(status)))
+            .sum()
+    }
+
+    pub(super) fn add(&mut self, total: Total, change: i64) {
+        self.0[total.index()] += change;
+    }
+
+    pub(super) fn change(&self, total: Total) -> i64 {
+        self.0[total.index()]
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
+    pub(super) fn read(connection: &Connection) -> Result<Self, Failure> {
+        let mut totals = Self::default();
+        let mut statement = connection.prepare_cached("SELECT name, value FROM totals")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let name = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+            totals.set(name, row.get(1)?);
+        }
+        Ok(totals)
+    }
+
+    /// Sets the sum of that name; one that nobody knows is passed over.
+    pub(super) fn set(&mut self, name: &str, value: i64) {
+        if let Some(index) = (0..COUNT).find(|&index| Total::name(index) == name) {
+            self.0[index] = value;
+        }
+    }
+
+    /// Adds these changes to what is stored.
+    pub(super) fn apply(&self, connection: &Connection) -> Result<(), Failure> {
+        let mut statement = connection.prepare_cached(
+            "INSERT INTO totals (name, value) VALUES (?1, ?2)
+             ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+        )?;
+        for (index, change) in self.0.iter().enumerate() {
+            if *change != 0 {
+                statement.execute((Total::name(index), change))?;
+            }
+        }
+        Ok(())
+    }
+}

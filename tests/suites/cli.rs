@@ -1,0 +1,383 @@
+//! The program `lightning`, from the outside.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    net::TcpListener,
+    process::{Child, Command, Output, Stdio},
+};
+
+use lightning_core::{
+    client::StoreClient,
+    store::{AttemptRef, Store},
+    types::{
+        AttemptPatch, AttemptStatus, Llm, NamedResources, NewRollout, PromptTemplate, RolloutMode, Span,
+    },
+};
+use serde_json::{Value, json};
+
+fn lightning() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lightning_under_test"));
+    for variable in [
+        "LIGHTNING_STORE",
+        "LIGHTNING_TOKEN",
+        "LIGHTNING_LOG",
+        "LIGHTNING_LOG_FORMAT",
+    ] {
+        command.env_remove(variable);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A store that runs, and its address.
+struct Running {
+    process: Child,
+    url: String,
+}
+
+impl Running {
+    fn start(arguments: &[&str]) -> Self {
+        Self::from(lightning().args(["store", "--port", "0"]).args(arguments))
+    }
+
+    fn from(command: &mut Command) -> Self {
+        let mut process = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let url = line
+            .trim()
+            .strip_prefix("lightning: a store in memory listens on ");
+        let url = url.unwrap_or_else(|| panic!("{line:?}")).to_owned();
+        Self { process, url }
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Output {
+        lightning()
+            .env("LIGHTNING_STORE", &self.url)
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    /// Standard output of a command that goes well.
+    fn tell(&self, arguments: &[&str]) -> String {
+        let output = self.ask(arguments);
+        assert!(
+            output.status.success(),
+            "{arguments:?} {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.tell(arguments)).unwrap()
+    }
+
+    #[cfg(unix)]
+    fn stop(mut self, signal: &str) -> (Option<i32>, String) {
+        let id = self.process.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([signal, &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let status = self.process.wait().unwrap();
+        let mut log = String::new();
+        self.process
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut log)
+            .unwrap();
+        (status.code(), log)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn complaint(output: &Output) -> String {
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn what_is_in_a_store_can_be_looked_at() {
+    let running = Running::start(&[]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (rollout, attempt) = runtime.block_on(async {
+        let store = StoreClient::connect(&running.url).await.unwrap();
+        let resources = NamedResources::new()
+            .with("ask", PromptTemplate::new("Say {word}"))
+            .with("main", Llm::new("http://x/v1", "m").with_api_key("sk-secret"));
+        store.add_resources(resources).await.unwrap();
+        store
+            .enqueue_rollout(NewRollout::new(json!({"word": "later"})))
+            .await
+            .unwrap();
+        let new = NewRollout::new(json!({"word": "now"})).mode(RolloutMode::Val);
+        let started = store.start_rollout(new, Some("host-1".into())).await.unwrap();
+        let (rollout, attempt) = (started.rollout_id.clone(), started.attempt.attempt_id.clone());
+        let mut span = Span::new(rollout.clone(), attempt.clone(), 1, "t", "span-1", "model.call");
+        span.attributes
+            .insert("agentlightning.reward.0.value".to_owned(), json!(0.5));
+        store.add_span(span).await.unwrap();
+        let patch = AttemptPatch::status(AttemptStatus::Failed);
+        store
+            .update_attempt(rollout.clone(), AttemptRef::Latest, patch)
+            .await
+            .unwrap();
+        (rollout.to_string(), attempt.to_string())
+    });
+
+    let table = running.tell(&["rollouts", "list"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 3, "{table}");
+    assert!(
+        lines[0].starts_with("ROLLOUT") && lines[1].starts_with(&rollout),
+        "{table}"
+    );
+    for word in ["failed", "val", "host-1", r#"{"word":"now"}"#] {
+        assert!(lines[1].contains(word), "{word} in {table}");
+    }
+    let first = running.tell(&["rollouts", "list", "--limit", "1"]);
+    assert!(first.contains("(1 of 2;") && first.contains(&rollout), "{first}");
+    let queued = running.json(&["rollouts", "list", "--status", "queuing", "--json"]);
+    assert_eq!(queued["input"], json!({"word": "later"}));
+    let shown = running.json(&["rollouts", "show", &rollout]);
+    assert_eq!(
+        (&shown["rollout"]["status"], &shown["attempts"][0]["attempt_id"]),
+        (&json!("failed"), &json!(attempt))
+    );
+
+    let table = running.tell(&["spans", "list", &rollout, "--attempt", "latest"]);
+    assert!(
+        table
+            .lines()
+            .nth(1)
+            .is_some_and(|line| line.contains("model.call") && line.ends_with("0.5")),
+        "{table}"
+    );
+    assert_eq!(
+        running.json(&["spans", "show", &rollout, "span-1"])["name"],
+        "model.call"
+    );
+
+    let table = running.tell(&["workers", "list", "--status", "idle"]);
+    assert!(
+        table
+            .lines()
+            .nth(1)
+            .is_some_and(|line| line.starts_with("host-1  idle")),
+        "{table}"
+    );
+    assert_eq!(running.json(&["workers", "show", "host-1"])["status"], "idle");
+
+    let table = running.tell(&["resources", "list"]);
+    assert!(table.contains("ask (prompt_template), main (llm)"), "{table}");
+    let latest = running.tell(&["resources", "show", "latest"]);
+    assert!(
+        latest.contains("[redacted]") && !latest.contains("sk-secret"),
+        "{latest}"
+    );
+    assert!(
+        !running
+            .tell(&["resources", "list", "--json"])
+            .contains("sk-secret")
+    );
+    let id = serde_json::from_str::<Value>(&latest).unwrap()["resources_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        running.json(&["resources", "show", &id, "--at-version", "1"])["version"],
+        1
+    );
+
+    for (arguments, expected) in [
+        (&["rollouts", "show", "ro-x"][..], "there is no rollout ro-x"),
+        (&["spans", "show", &rollout, "x"], "has no span x"),
+        (&["workers", "show", "x"], "there is no worker x"),
+        (&["resources", "show", &id, "--at-version", "9"], "in version 9"),
+        (
+            &["rollouts", "list", "--status", "lost"],
+            "one of queuing, preparing",
+        ),
+        (&["rollouts", "list", "--limit", "0"], "--limit"),
+    ] {
+        let complaint = complaint(&running.ask(arguments));
+        assert!(complaint.contains(expected), "{arguments:?}: {complaint}");
+    }
+}
+
+#[test]
+fn a_store_that_is_not_there_is_said_so_with_its_address() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://x:hidden@{free}");
+    let output = lightning()
+        .args(["rollouts", "list", "--url", &url])
+        .output()
+        .unwrap();
+    let complaint = complaint(&output);
+    assert!(
+        complaint.contains(&free.to_string()) && complaint.contains("cannot connect"),
+        "{complaint}"
+    );
+    assert!(!complaint.contains("hidden"), "{complaint}");
+    let output = lightning().args(["doctor", &url]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        told.starts_with("FAIL") && told.contains("lightning store") && !told.contains("hidden"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_port_that_is_taken_is_said_so() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = lightning().args(["store", "--port", &port]).output().unwrap();
+    let complaint = complaint(&output);
+    assert!(
+        complaint.contains(&format!("127.0.0.1:{port}")) && complaint.contains("or 0 for any"),
+        "{complaint}"
+    );
+}
+
+#[test]
+fn other_machines_are_served_only_with_a_token() {
+    let output = lightning()
+        .args(["store", "--port", "0", "--host", "0.0.0.0"])
+        .output()
+        .unwrap();
+    assert!(complaint(&output).contains("set a token"));
+    let folder = std::env::temp_dir().join(format!("lightning-cli-{}", std::process::id()));
+    std::fs::write(&folder, "secret\n").unwrap();
+    let file = folder.to_str().unwrap();
+    let running = Running::start(&["--host", "0.0.0.0", "--token-file", file]);
+    let refused = complaint(&running.ask(&["rollouts", "list"]));
+    assert!(refused.contains("token"), "{refused}");
+    let told = String::from_utf8(running.ask(&["doctor"]).stdout).unwrap();
+    assert!(
+        told.contains("FAIL") && told.contains("LIGHTNING_TOKEN"),
+        "{told}"
+    );
+    let output = lightning()
+        .env("LIGHTNING_STORE", &running.url)
+        .env("LIGHTNING_TOKEN", "secret")
+        .args(["rollouts", "list"])
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    std::fs::remove_file(&folder).unwrap();
+}
+
+#[test]
+fn the_doctor_says_what_is_well_and_what_is_not() {
+    let running = Running::start(&[]);
+    let told = running.tell(&["doctor"]);
+    for line in [
+        "ok    http://127.0.0.1",
+        "takes OTLP traces at http://127.0.0.1",
+        "nothing waits for a worker",
+    ] {
+        assert!(told.contains(line), "{line} in\n{told}");
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let store = StoreClient::connect(&running.url).await.unwrap();
+        store.enqueue_rollout(NewRollout::new(json!(1))).await.unwrap();
+    });
+    let told = running.tell(&["doctor", &running.url]);
+    assert!(
+        told.contains("warn  1 rollouts wait, and no worker was heard of"),
+        "{told}"
+    );
+}
+
+/// The blocks of the book's page that a shell can run, as one script.
+fn script_of_the_book() -> String {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src/run-a-store.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let blocks = page
+        .split("```bash\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap());
+    format!("set -euo pipefail\n{}", blocks.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn the_commands_of_the_book_work() {
+    for program in ["bash", "curl", "jq"] {
+        if Command::new(program)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .status()
+            .is_err()
+        {
+            let _ = std::io::Write::write_all(
+                &mut std::io::stderr(),
+                format!("{program} is not there\n").as_bytes(),
+            );
+            return;
+        }
+    }
+    let running = Running::start(&[]);
+    let output = Command::new("bash")
+        .args(["-c", &script_of_the_book()])
+        .env("STORE", &running.url)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{told}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        told.ends_with("1.0\n{}") || told.ends_with("1\n{}"),
+        "neither the reward nor that the traces are stored: {told}"
+    );
+    assert_eq!(
+        running.json(&["rollouts", "list", "--json"])["status"],
+        "succeeded"
+    );
+    let rollout = running.json(&["rollouts", "list", "--json"])["rollout_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(running.tell(&["spans", "list", &rollout]).lines().count(), 3);
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_stop_a_store_in_order_and_the_log_is_as_asked() {
+    for signal in ["-TERM", "-INT"] {
+        let running = Running::start(&["--log-format", "json", "--log-level", "lightning=info"]);
+        let (code, log) = running.stop(signal);
+        assert_eq!(code, Some(0), "{log}");
+        let lines: Vec<Value> = log
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let messages: Vec<&str> = lines
+            .iter()
+            .filter_map(|line| line["fields"]["message"].as_str())
+            .collect();
+        assert_eq!(messages, ["listening", "draining"], "{log}");
+    }
+}
