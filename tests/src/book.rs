@@ -6,8 +6,10 @@ struct Introduction;
 #[doc = include_str!("../../docs/src/first-algorithm.md")]
 struct FirstAlgorithm;
 
+#[cfg(feature = "full")]
 #[doc = include_str!("../../docs/src/optimise-prompts.md")]
 struct OptimisePrompts;
+
 #[cfg(feature = "full")]
 #[doc = include_str!("../../docs/src/run-a-store.md")]
 struct RunAStore;
