@@ -293,7 +293,7 @@ fn trees() -> Vec<Case> {
         ])),
     ));
     // A chain as deep as their recursion goes, and no deeper than ours does.
-    let chain = (0..3_000_u32).map(|n| {
+    let chain = (0..1_200_u32).map(|n| {
         let parent = if n == 0 {
             "root".to_owned()
         } else {
@@ -302,7 +302,7 @@ fn trees() -> Vec<Case> {
         span(
             &format!("s{n}"),
             &parent,
-            if n == 2_999 { CALL } else { "x" },
+            if n == 1_199 { CALL } else { "x" },
             (1.0, 2.0),
             json!({}),
         )
