@@ -6,6 +6,7 @@ struct Introduction;
 #[doc = include_str!("../../docs/src/first-algorithm.md")]
 struct FirstAlgorithm;
 
+#[cfg(feature = "full")]
 #[doc = include_str!("../../docs/src/optimise-prompts.md")]
 struct OptimisePrompts;
 
