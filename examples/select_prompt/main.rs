@@ -6,21 +6,20 @@
 //! spent: `cargo run --release -p lightning-examples --features model --example select_prompt`.
 #![allow(clippy::print_stdout, reason = "an example shows what it found")]
 
-mod simulated;
+use std::path::Path;
 
-use std::{env, path::Path};
-
-use anyhow::{Context as _, bail};
 use lightning_core::{
     algorithm::{SelectPrompt, SelectedPrompt},
-    emitter::model_call,
+    chat::{ChatModel, ChatRequest, HttpChat, Message},
     prelude::*,
-    testing::llm::ScriptedLlm,
     trainer::FitReport,
     types::{AttemptStatus, RolloutConfig},
 };
-use lightning_examples::invoices::{Found, Invoice};
-use serde_json::{Value, json};
+use lightning_examples::{
+    invoices::{Found, Invoice},
+    model, simulated,
+};
+use serde_json::json;
 
 /// How many lines each prompt is tried on: every one is a call of the model.
 const TRAIN_LINES: usize = 60;
@@ -53,87 +52,12 @@ const PROMPTS: [&str; 6] = [
 #[rollout]
 async fn read_invoice(
     task: &Invoice,
-    llm: Llm,
     prompt_template: &PromptTemplate,
-    #[inject] client: ChatClient,
+    #[inject] model: Arc<dyn ChatModel>,
 ) -> anyhow::Result<Reward> {
     let prompt = prompt_template.render(&json!({ "line": task.line }))?;
-    let answer = client.ask(&llm, &prompt).await?;
-    Ok(found_in(&answer).compared_with(task))
-}
-
-/// What an answer says. One without readable JSON says nothing, which is the prompt's fault and no failure of the agent.
-fn found_in(answer: &str) -> Found {
-    let json = answer
-        .find('{')
-        .and_then(|begin| answer[begin..].rfind('}').map(|end| &answer[begin..=begin + end]));
-    let fields: Value = json
-        .and_then(|json| serde_json::from_str(json).ok())
-        .unwrap_or_default();
-    let text = |field: &str| fields[field].as_str().map(str::to_owned);
-    Found {
-        date: text("date"),
-        amount: fields["amount"].as_f64(),
-        party: text("party"),
-    }
-}
-
-/// Calls chat models, and records the calls.
-#[derive(Clone, Inject)]
-struct ChatClient(reqwest::Client);
-
-impl ChatClient {
-    fn new(llm: &Llm) -> anyhow::Result<Self> {
-        // An error means that there is a provider already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder();
-        // What runs on this machine is not to be reached through a proxy of the environment.
-        let is_here =
-            llm.endpoint.starts_with("http://127.0.0.1:") || llm.endpoint.starts_with("http://localhost:");
-        let client = if is_here { client.no_proxy() } else { client };
-        Ok(Self(client.build()?))
-    }
-
-    async fn ask(&self, llm: &Llm, prompt: &str) -> anyhow::Result<String> {
-        let request = json!({
-            "model": llm.model,
-            "messages": [{"role": "user", "content": prompt}],
-        });
-        let mut post = self.0.post(format!("{}/chat/completions", llm.endpoint));
-        if let Some(key) = &llm.api_key {
-            post = post.bearer_auth(key.expose());
-        }
-        let call = model_call(&request)?;
-        let response = post.json(&request).send().await?;
-        let status = response.status();
-        let text = response.text().await?;
-        let answer: Value = serde_json::from_str(&text).unwrap_or_default();
-        call.finish(&answer)?;
-        if !status.is_success() {
-            bail!(
-                "the model answered {status}: {}",
-                text.chars().take(300).collect::<String>()
-            );
-        }
-        let text = answer["choices"][0]["message"]["content"].as_str();
-        text.map(str::to_owned).context("the answer has no text")
-    }
-}
-
-/// The model of the environment, or that of a scripted server, which lives as long as it is held.
-fn model() -> anyhow::Result<(Llm, Option<ScriptedLlm>)> {
-    let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
-    let Some(endpoint) = set("OPENAI_BASE_URL") else {
-        let server = ScriptedLlm::start(simulated::answer)?;
-        return Ok((server.llm("simulated"), Some(server)));
-    };
-    let model =
-        set("OPENAI_MODEL").context("OPENAI_BASE_URL is set and OPENAI_MODEL is not: name the model")?;
-    let llm = Llm::new(endpoint.trim_end_matches('/'), model);
-    Ok(match set("OPENAI_API_KEY") {
-        Some(key) => (llm.with_api_key(key), None),
-        None => (llm, None),
-    })
+    let answer = model.ask(&ChatRequest::new([Message::user(prompt)])).await?;
+    Ok(Found::in_answer(&answer.text).compared_with(task))
 }
 
 /// Has the prompts compete with this model.
@@ -147,8 +71,7 @@ async fn select(llm: Llm) -> anyhow::Result<FitReport<SelectedPrompt>> {
     let val = lines("invoices_val.jsonl", VAL_LINES)?;
     let trainer = Trainer::builder()
         .algorithm(SelectPrompt::algorithm(PROMPTS.map(PromptTemplate::new).to_vec()))
-        .extension(ChatClient::new(&llm)?)
-        .initial_resources(NamedResources::new().with("model", llm))
+        .extension(HttpChat::new(llm)?.shared())
         .rollout_config(RolloutConfig {
             timeout_seconds: Some(120.0),
             max_attempts: 3,
@@ -162,7 +85,7 @@ async fn select(llm: Llm) -> anyhow::Result<FitReport<SelectedPrompt>> {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let (llm, server) = model()?;
+    let (llm, server) = model::from_environment(simulated::answer)?;
     match &server {
         Some(_) => println!(
             "simulated: OPENAI_BASE_URL is not set, so a scripted server on this machine stands in for a model"
@@ -188,6 +111,8 @@ async fn main() -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use lightning_core::testing::llm::ScriptedLlm;
+
     use super::*;
 
     #[tokio::test]
@@ -209,11 +134,12 @@ mod tests {
 
     #[test]
     fn what_is_around_the_json_of_an_answer_does_not_matter() {
-        let found =
-            found_in("Well…\n```json\n{\"date\": \"2024-01-02\", \"amount\": 3, \"party\": null}\n```");
+        let found = Found::in_answer(
+            "Well…\n```json\n{\"date\": \"2024-01-02\", \"amount\": 3, \"party\": null}\n```",
+        );
         assert_eq!(found.date.as_deref(), Some("2024-01-02"));
         assert_eq!((found.amount, found.party), (Some(3.0), None));
-        assert_eq!(found_in("It is {unclear}."), Found::default());
-        assert_eq!(found_in("} and {"), Found::default());
+        assert_eq!(Found::in_answer("It is {unclear}."), Found::default());
+        assert_eq!(Found::in_answer("} and {"), Found::default());
     }
 }

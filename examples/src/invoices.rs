@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use lightning_core::types::Reward;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// A line, and what is in it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -80,6 +81,22 @@ pub struct Found {
 }
 
 impl Found {
+    /// What an answer says. One without readable JSON says nothing, which is the prompt's fault and no failure of the agent.
+    pub fn in_answer(answer: &str) -> Self {
+        let json = answer
+            .find('{')
+            .and_then(|begin| answer[begin..].rfind('}').map(|end| &answer[begin..=begin + end]));
+        let fields: Value = json
+            .and_then(|json| serde_json::from_str(json).ok())
+            .unwrap_or_default();
+        let text = |field: &str| fields[field].as_str().map(str::to_owned);
+        Self {
+            date: text("date"),
+            amount: fields["amount"].as_f64(),
+            party: text("party"),
+        }
+    }
+
     /// The share of the three fields that are right, and which of them are.
     pub fn compared_with(&self, invoice: &Invoice) -> Reward {
         let right = [

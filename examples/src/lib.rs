@@ -1,3 +1,7 @@
 //! What the examples share.
 
 pub mod invoices;
+#[cfg(feature = "model")]
+pub mod model;
+#[cfg(feature = "model")]
+pub mod simulated;

@@ -98,6 +98,18 @@ def results(runs, spans):
 answers = []
 
 
+def events(answer):
+    """An answer with one message, word by word."""
+    whole = {**answer, "object": "chat.completion.chunk"}
+    message = whole.pop("choices")[0]["message"]
+    usage = whole.pop("usage")
+    words = [{"role": "assistant", "content": ""}, *({"content": word} for word in message["content"].split())]
+    for word in words:
+        yield json.dumps({**whole, "choices": [{"index": 0, "delta": word, "finish_reason": None}]}).encode()
+    yield json.dumps({**whole, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage}).encode()
+    yield b"[DONE]"
+
+
 class Model(BaseHTTPRequestHandler):
     """Answers each request with the answer of the number in its header; an answer that is a number is a failure."""
 
@@ -105,11 +117,13 @@ class Model(BaseHTTPRequestHandler):
         pass
 
     def do_POST(self):
-        self.rfile.read(int(self.headers.get("content-length", 0)))
+        request = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
         answer = answers[int(self.headers["x-answer"])]
-        body = json.dumps(answer).encode()
+        body, kind = json.dumps(answer).encode(), "application/json"
+        if request.get("stream"):
+            body, kind = b"".join(b"data: %s\n\n" % event for event in events(answer)), "text/event-stream"
         self.send_response(answer if isinstance(answer, int) else 200)
-        self.send_header("content-type", "application/json")
+        self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -140,7 +154,10 @@ def recorded(scripts):
         if kind == "call":
             answers.append(what["answer"])
             try:
-                client.chat.completions.create(**what["request"], extra_headers={"x-answer": str(len(answers) - 1)})
+                number = str(len(answers) - 1)
+                answered = client.chat.completions.create(**what["request"], extra_headers={"x-answer": number})
+                if what["request"].get("stream"):
+                    list(answered)
             except openai.APIError:
                 pass
         elif kind == "reward":

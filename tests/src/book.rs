@@ -7,6 +7,10 @@ struct Introduction;
 struct FirstAlgorithm;
 
 #[cfg(feature = "full")]
+#[doc = include_str!("../../docs/src/optimise-prompts.md")]
+struct OptimisePrompts;
+
+#[cfg(feature = "full")]
 #[doc = include_str!("../../docs/src/run-a-store.md")]
 struct RunAStore;
 

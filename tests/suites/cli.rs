@@ -16,7 +16,7 @@ use lightning_core::{
 use serde_json::{Value, json};
 
 fn lightning() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lightning"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lightning_under_test"));
     for variable in [
         "LIGHTNING_STORE",
         "LIGHTNING_TOKEN",
@@ -50,9 +50,7 @@ impl Running {
         BufReader::new(process.stdout.as_mut().unwrap())
             .read_line(&mut line)
             .unwrap();
-        let url = line
-            .trim()
-            .strip_prefix("lightning: a store in memory listens on ");
+        let url = line.trim().split_once(" listens on ").map(|(_, url)| url);
         let url = url.unwrap_or_else(|| panic!("{line:?}")).to_owned();
         Self { process, url }
     }
@@ -284,6 +282,49 @@ fn other_machines_are_served_only_with_a_token() {
         .unwrap();
     assert!(output.status.success());
     std::fs::remove_file(&folder).unwrap();
+}
+
+#[test]
+fn a_durable_store_has_everything_after_it_was_killed() {
+    let folder = lightning_tests::scratch::Scratch::fast();
+    let backend = format!("sqlite:{}", folder.path("store.db").display());
+    let running = Running::start(&["--backend", &backend]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let id = runtime.block_on(async {
+        let store = StoreClient::connect(&running.url).await.unwrap();
+        store
+            .enqueue_rollout(NewRollout::new(json!(1)))
+            .await
+            .unwrap()
+            .rollout_id
+    });
+    assert!(running.tell(&["doctor"]).contains("survives its end"));
+    // Dropping it kills it.
+    drop(running);
+    let running = Running::start(&["--backend", &backend]);
+    assert_eq!(
+        running.json(&["rollouts", "list", "--json"])["rollout_id"],
+        json!(id)
+    );
+}
+
+#[test]
+fn a_backend_that_is_none_is_said_so() {
+    for (backend, expected) in [
+        ("redis:", "memory:"),
+        ("sqlite:", "sqlite:PATH"),
+        ("http://x", "StoreClient"),
+    ] {
+        let output = lightning()
+            .args(["store", "--port", "0", "--backend", backend])
+            .output()
+            .unwrap();
+        let complaint = complaint(&output);
+        assert!(
+            complaint.contains("--backend") && complaint.contains(expected),
+            "{complaint}"
+        );
+    }
 }
 
 #[test]

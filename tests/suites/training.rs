@@ -10,12 +10,14 @@ use lightning_core::{
     agent::{Agent, RolloutContext, agent_fn},
     prelude::*,
     run::{EvaluateError, FailurePolicy, OutcomeResult},
-    store::MemoryStore,
+    server::{ServerOptions, StoreServer},
+    store::{MemoryStore, SqliteStore},
     testing::Faults,
     trainer::TrainerError,
     types::{NewRollout, RolloutConfig, RolloutId, RolloutQuery, RolloutStatus},
 };
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 /// Turns a hang into a failure.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -418,7 +420,7 @@ async fn a_store_that_breaks_down_ends_the_run() {
 
 #[tokio::test]
 async fn a_run_that_is_asked_to_stop_returns_its_best_so_far() {
-    let token = tokio_util::sync::CancellationToken::new();
+    let token = CancellationToken::new();
     let stops = token.clone();
     let agent = agent_fn(move |task: f64, cx: RolloutContext| {
         let stops = stops.clone();
@@ -553,4 +555,81 @@ async fn rollouts_without_a_reward_are_no_signal_rather_than_zero() {
         text.contains("none of the 10 rollouts has a reward") && text.contains("trace is empty"),
         "{text}"
     );
+}
+
+// ---- stores by URL
+
+#[tokio::test]
+async fn a_durable_store_is_opened_for_the_run_and_closed_after_it() {
+    let folder = lightning_core::run::RunFolder::temporary();
+    let path = folder.create().unwrap().join("run.db");
+    let trainer = Trainer::builder()
+        .quiet()
+        .algorithm(enqueue_and_wait::algorithm())
+        .store_url(format!("sqlite:{}", path.display()))
+        .n_runners(2)
+        .build()
+        .unwrap();
+    let agent = || agent_fn(|task: f64, _| async move { task });
+    for round in 1..=2 {
+        soon(trainer.fit(agent(), tasks(), None)).await.unwrap();
+        let store = SqliteStore::open(&path).expect("the run has let go of the file");
+        let kept = store.query_rollouts(RolloutQuery::default()).await.unwrap();
+        assert_eq!(kept.total, round * tasks().len());
+    }
+}
+
+#[tokio::test]
+async fn a_store_behind_a_server_is_used_by_its_address() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let server = StoreServer::bind("127.0.0.1:0", Arc::clone(&store), ServerOptions::default())
+        .await
+        .unwrap();
+    let url = server.url();
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(server.serve(stop.clone()));
+    let trainer = Trainer::builder()
+        .quiet()
+        .algorithm(enqueue_and_wait::algorithm())
+        .store_url(url)
+        .n_runners(2)
+        .build()
+        .unwrap();
+    let agent = agent_fn(|task: f64, _| async move { task });
+    let report = soon(trainer.fit(agent, tasks(), None)).await.unwrap();
+    assert!(
+        report
+            .output
+            .iter()
+            .all(|status| *status == RolloutStatus::Succeeded)
+    );
+    assert_eq!(
+        store.query_rollouts(RolloutQuery::default()).await.unwrap().total,
+        tasks().len()
+    );
+    stop.cancel();
+    soon(serving).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_opened_is_named() {
+    for (url, expected) in [
+        ("mysql://here", "names no kind of store"),
+        ("sqlite:/no/such/folder/run.db", "/no/such/folder"),
+        ("http://127.0.0.1:1", "127.0.0.1:1"),
+    ] {
+        let trainer = Trainer::builder()
+            .quiet()
+            .algorithm(fails::algorithm())
+            .store_url(url)
+            .build()
+            .unwrap();
+        let agent = agent_fn(|task: f64, _| async move { task });
+        let text = message(soon(trainer.fit(agent, None, None)).await);
+        assert!(
+            text.starts_with("the store of the trainer could not be opened: "),
+            "{text}"
+        );
+        assert!(text.contains(expected), "{text}");
+    }
 }

@@ -68,4 +68,9 @@ pub trait TraceAdapter: Send + Sync + 'static {
     fn explain(&self, spans: &[Span]) -> Option<AdaptError> {
         self.adapt(spans).err()
     }
+
+    /// What it makes of what, in a few words, for whoever starts a run; the name of its type unless it says more.
+    fn describe(&self) -> String {
+        std::any::type_name::<Self>().to_owned()
+    }
 }

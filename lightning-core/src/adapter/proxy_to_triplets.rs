@@ -179,6 +179,10 @@ struct Call<'a> {
 impl TraceAdapter for ProxyToTriplets {
     type Output = Triplets;
 
+    fn describe(&self) -> String {
+        format!("triplets of a proxy's calls, rewards by {}", self.policy)
+    }
+
     fn adapt(&self, spans: &[Span]) -> Result<Triplets, AdaptError> {
         let spans = ordered(spans)?;
         let (calls, left_out) = self.find(&spans)?;

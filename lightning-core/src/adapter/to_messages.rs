@@ -94,6 +94,10 @@ impl<'a> IntoIterator for &'a Conversations {
 impl TraceAdapter for ToMessages {
     type Output = Conversations;
 
+    fn describe(&self) -> String {
+        "chat messages of calls".to_owned()
+    }
+
     fn adapt(&self, spans: &[Span]) -> Result<Conversations, AdaptError> {
         let spans = ordered(spans)?;
         let mut children: HashMap<&str, Vec<&Span>> = HashMap::new();

@@ -137,6 +137,12 @@ impl TracerToTriplets {
 impl TraceAdapter for TracerToTriplets {
     type Output = Triplets;
 
+    fn describe(&self) -> String {
+        let agents = self.filter.agents.as_ref();
+        let agents = agents.map_or_else(String::new, |agents| format!(" of agents that match `{agents}`"));
+        format!("triplets of calls{agents}, rewards by {}", self.policy)
+    }
+
     fn adapt(&self, spans: &[Span]) -> Result<Triplets, AdaptError> {
         let spans = ordered(spans)?;
         let tree = self.tree_of(&spans)?;

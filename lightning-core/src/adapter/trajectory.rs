@@ -232,6 +232,10 @@ impl<A: TraceAdapter<Output = Triplets>> ToTrajectories<A> {
 impl<A: TraceAdapter<Output = Triplets>> TraceAdapter for ToTrajectories<A> {
     type Output = Trajectories;
 
+    fn describe(&self) -> String {
+        format!("trajectories, merged from {}", self.triplets.describe())
+    }
+
     fn adapt(&self, spans: &[Span]) -> Result<Trajectories, AdaptError> {
         Trajectories::merge(self.triplets.adapt(spans)?)
     }

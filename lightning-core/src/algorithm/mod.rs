@@ -3,23 +3,38 @@
 //! `#[algo]` makes one of a function; [`Algorithm`] is the trait to implement by hand. Both meet runners only through
 //! the store, so nothing here knows of runners.
 //!
-//! Two algorithms come with the crate: [`baseline`] runs the datasets through and tunes nothing, to see whether the
-//! plumbing holds; [`select_prompt`] keeps the best prompt of a list.
+//! These come with the crate:
+//!
+//! | algorithm | what it does |
+//! |---|---|
+//! | [`baseline`] | runs the datasets through and tunes nothing, to see whether the plumbing holds |
+//! | [`select_prompt`] | keeps the best prompt of a list |
+//! | [`apo`] | improves a prompt by what a model says about its failures |
+//! | [`random_search`] | keeps the best of prompts that a model makes up; what `apo` has to beat |
+//! | [`few_shot`] | adds solved tasks to a prompt as examples; what `apo` has to beat, too |
 
+mod apo;
 mod baseline;
 mod context;
+mod few_shot;
 mod functional;
 mod output;
+mod prompt_search;
+mod random_search;
 mod select_prompt;
 
 use std::{any::type_name, borrow::Cow, future::Future, pin::Pin, sync::Arc};
 
+pub use apo::{Apo, apo};
 pub use baseline::{Baseline, BaselineReport, SpanVerbosity, SplitCounts, baseline};
 pub use context::{AlgorithmContext, MissingDependency, TrainerInfo};
+pub use few_shot::{FewShot, few_shot};
 pub use functional::{Accepts, AnyTask, FunctionalAlgorithm, Only, Tasks};
 #[doc(hidden)]
 pub use functional::{finish, finish_blocking, is_output};
 pub use output::AlgoOutput;
+pub use prompt_search::{BatchScore, Candidate, OptimizedPrompt, Origin, Rejection, RejectionReason};
+pub use random_search::{RandomSearch, random_search};
 pub use select_prompt::{PromptScore, SelectPrompt, SelectedPrompt, select_prompt};
 
 pub use crate::inject::Requirement;

@@ -48,13 +48,13 @@ mod message;
 
 use std::{pin::Pin, sync::Arc};
 
+#[cfg(feature = "client")]
+pub use self::http::{HttpChat, HttpChatBuilder, HttpChatError};
 pub use self::{
     error::ChatError,
     judge::{Judge, JudgeError, NoSignal, Verdict},
     message::{ChatAnswer, ChatRequest, Message},
 };
-#[cfg(feature = "client")]
-pub use http::{HttpChat, HttpChatBuilder, HttpChatError};
 
 use crate::emitter::{EmitError, ModelCall, model_call};
 

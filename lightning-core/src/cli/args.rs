@@ -49,9 +49,10 @@ pub(super) struct StoreArgs {
     /// An origin whose web pages may use the store, or `*`. May be given several times.
     #[arg(long = "cors-origin", value_name = "ORIGIN")]
     pub(super) cors_origins: Vec<String>,
-    /// Where rollouts are kept.
-    #[arg(long, value_enum, default_value_t = Backend::Memory)]
-    pub(super) backend: Backend,
+    /// Where rollouts are kept: `memory`, and all is gone when the program ends; or `sqlite:PATH`, a file that keeps
+    /// what was acknowledged.
+    #[arg(long, value_name = "STORE", default_value = "memory")]
+    pub(super) backend: String,
     /// A file that holds the token which callers must show. The variable LIGHTNING_TOKEN may hold the token itself.
     #[arg(long, value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
@@ -64,12 +65,6 @@ pub(super) struct StoreArgs {
     /// How a line of the log is written.
     #[arg(long, env = "LIGHTNING_LOG_FORMAT", value_enum, ignore_case = true, default_value_t = LogStyle::Text)]
     pub(super) log_format: LogStyle,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Backend {
-    /// In memory: gone when the program ends.
-    Memory,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

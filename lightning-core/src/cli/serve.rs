@@ -1,15 +1,15 @@
 //! `lightning store`.
 
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
 
-use super::args::{Backend, LogStyle, StoreArgs, token_from_env};
+use super::args::{LogStyle, StoreArgs, token_from_env};
 use crate::{
     logging::{LogFormat, Logging},
     server::{ServerOptions, StoreServer},
-    store::{MemoryStore, Store},
+    store::open_url,
     types::Secret,
 };
 
@@ -20,8 +20,15 @@ pub(super) async fn run(args: StoreArgs) -> anyhow::Result<ExitCode> {
     };
     let logging = Logging::new().levels(&args.log_level).context("--log-level")?;
     logging.format(format).without_recording().install()?;
-    let (store, kind): (Arc<dyn Store>, _) = match args.backend {
-        Backend::Memory => (Arc::new(MemoryStore::new()), "in memory"),
+    let backend = match args.backend.as_str() {
+        "memory" => "memory:",
+        url => url,
+    };
+    let store = open_url(backend).context("--backend")?;
+    let kind = if store.capabilities().durable {
+        args.backend.as_str()
+    } else {
+        "in memory"
     };
     let token = match &args.token_file {
         Some(file) => Some(read_token(file)?),

@@ -18,8 +18,21 @@ use crate::{
 
 type Shared = Arc<dyn Any + Send + Sync>;
 
-/// [`TraceAdapter::explain`] of an adapter whose output is not known.
-type Explain = dyn Fn(&[Span]) -> Option<AdaptError> + Send + Sync;
+/// What an adapter can be asked whose output is not known.
+trait AnyAdapter: Send + Sync {
+    fn explain(&self, spans: &[Span]) -> Option<AdaptError>;
+    fn describe(&self) -> String;
+}
+
+impl<A: TraceAdapter + ?Sized> AnyAdapter for Arc<A> {
+    fn explain(&self, spans: &[Span]) -> Option<AdaptError> {
+        (**self).explain(spans)
+    }
+
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+}
 
 /// Everything that parameters can be filled with. A clone shares the values.
 ///
@@ -61,7 +74,7 @@ struct AdapterCell {
     concrete: Option<Shared>,
     /// An `Arc<dyn TraceAdapter<Output = O>>` for some `O`.
     dynamic: Shared,
-    explain: Arc<Explain>,
+    any: Arc<dyn AnyAdapter>,
     type_name: &'static str,
 }
 
@@ -83,11 +96,10 @@ impl Scope {
     pub fn with_adapter<A: TraceAdapter>(mut self, adapter: A) -> Self {
         let adapter = Arc::new(adapter);
         let dynamic: Arc<dyn TraceAdapter<Output = A::Output>> = adapter.clone();
-        let explaining = Arc::clone(&adapter);
         self.adapter = Some(AdapterCell {
+            any: Arc::new(Arc::clone(&adapter)),
             concrete: Some(adapter),
             dynamic: Arc::new(dynamic),
-            explain: Arc::new(move |spans| explaining.explain(spans)),
             type_name: type_name::<A>(),
         });
         self
@@ -96,11 +108,10 @@ impl Scope {
     /// Gives a trace adapter whose type is not known. It can be injected only as a trait object.
     #[must_use]
     pub fn with_dyn_adapter<O: Send + 'static>(mut self, adapter: Arc<dyn TraceAdapter<Output = O>>) -> Self {
-        let explaining = Arc::clone(&adapter);
         self.adapter = Some(AdapterCell {
+            any: Arc::new(Arc::clone(&adapter)),
             concrete: None,
             dynamic: Arc::new(adapter),
-            explain: Arc::new(move |spans| explaining.explain(spans)),
             type_name: type_name::<dyn TraceAdapter<Output = O>>(),
         });
         self
@@ -203,8 +214,12 @@ impl Scope {
     /// Why the trace adapter finds no data in these spans, whatever its output is; `None` if it finds some, or if no adapter
     /// was given.
     pub fn explain_adapter(&self, spans: &[Span]) -> Option<AdaptError> {
-        let cell = self.adapter.as_ref()?;
-        (cell.explain)(spans)
+        self.adapter.as_ref()?.any.explain(spans)
+    }
+
+    /// What the trace adapter makes of what, in a few words; `None` if none was given.
+    pub fn describe_adapter(&self) -> Option<String> {
+        Some(self.adapter.as_ref()?.any.describe())
     }
 
     fn adapter_cell(&self) -> Result<&AdapterCell, InjectError> {

@@ -3,14 +3,16 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use futures::future::try_join_all;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use tokio::time::{Instant, timeout_at};
 
 use super::{EvaluateError, Outcome, OutcomeResult, Progress, RunContext};
 use crate::{
@@ -55,7 +57,9 @@ pub struct Evaluator {
     repetitions: usize,
     config: Option<RolloutConfig>,
     policy: FailurePolicy,
+    within: Option<Duration>,
     label: String,
+    progress: Option<Arc<Progress>>,
     fresh: bool,
 }
 
@@ -89,7 +93,9 @@ impl Evaluator {
             repetitions: 1,
             config: None,
             policy: FailurePolicy::default(),
+            within: None,
             label: "evaluate".to_owned(),
+            progress: None,
             fresh: false,
         }
     }
@@ -147,9 +153,22 @@ impl Evaluator {
         self
     }
 
+    /// How long the evaluation may take. Rollouts that have not ended by then are cancelled and count as failed; they are
+    /// not run again.
+    pub fn within(mut self, time: Duration) -> Self {
+        self.within = Some(time);
+        self
+    }
+
     /// What the progress is labelled with; `evaluate` if not set.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
+        self
+    }
+
+    /// What counts the rollouts in place of a progress of the evaluation's own: one for several that go on at the same time.
+    pub fn progress(mut self, progress: Arc<Progress>) -> Self {
+        self.progress = Some(progress);
         self
     }
 
@@ -176,9 +195,12 @@ impl Evaluator {
             repetitions,
             config,
             policy,
+            within,
             label,
+            progress,
             fresh,
         } = self;
+        let deadline = within.and_then(|time| Some((Instant::now().checked_add(time)?, time)));
         let tasks = tasks?;
         let store = &**run.store();
         let scope = if fresh {
@@ -189,11 +211,12 @@ impl Evaluator {
         let (resources_id, version) = publish(store, &scope, resources).await?;
 
         let total = tasks.len() * repetitions;
-        let progress = run.progress(label, Some(total as u64));
+        let progress = progress.unwrap_or_else(|| Arc::new(run.progress(label, Some(total as u64))));
         let under_way = UnderWay {
             run: &run,
             scope,
             policy,
+            deadline,
             total,
             failed: AtomicUsize::new(0),
             open: Mutex::default(),
@@ -275,11 +298,13 @@ struct UnderWay<'a> {
     run: &'a RunContext,
     scope: String,
     policy: FailurePolicy,
+    /// When it has to be over, and how long that is from its beginning.
+    deadline: Option<(Instant, Duration)>,
     total: usize,
     failed: AtomicUsize,
     /// The rollouts that have been enqueued and not been seen to end.
     open: Mutex<HashSet<RolloutId>>,
-    progress: Progress,
+    progress: Arc<Progress>,
 }
 
 impl UnderWay<'_> {
@@ -294,7 +319,7 @@ impl UnderWay<'_> {
                 self.progress.advance(1);
                 return Ok(outcome);
             };
-            if retry < self.policy.retries {
+            if retry < self.policy.retries && !self.is_late() {
                 retry += 1;
                 continue;
             }
@@ -320,11 +345,32 @@ impl UnderWay<'_> {
             other => return Err(unexpected(&other)),
         };
         self.open().insert(id.clone());
-        let ended = wait_for(store, &id).await?;
+        let (ended, late) = match self.deadline {
+            None => (wait_for(store, &id).await?, None),
+            Some((deadline, time)) => match timeout_at(deadline, wait_for(store, &id)).await {
+                Ok(ended) => (ended?, None),
+                Err(_) => {
+                    let cancelled = RolloutPatch::status(RolloutStatus::Cancelled);
+                    (store.update_rollout(id.clone(), cancelled).await?, Some(time))
+                }
+            },
+        };
         self.open().remove(&id);
         let latest = store.get_latest_attempt(&id).await?;
         let spans = store.query_spans(SpanQuery::of(id).latest_attempt()).await?;
-        Ok(Outcome::new(ended, latest.as_ref(), spans.items))
+        let mut outcome = Outcome::new(ended, latest.as_ref(), spans.items);
+        if let (Some(time), OutcomeResult::Failed { message, .. }) = (late, &mut outcome.result) {
+            *message = format!(
+                "it did not end within the {} s of the evaluation",
+                time.as_secs_f64()
+            );
+        }
+        Ok(outcome)
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline
+            .is_some_and(|(deadline, _)| Instant::now() >= deadline)
     }
 
     async fn cancel_open(&self) {

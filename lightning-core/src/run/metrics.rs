@@ -1,8 +1,9 @@
 //! Figures over the course of a run.
 
 use std::{
+    collections::HashMap,
     fs::{File, OpenOptions},
-    io::Write as _,
+    io::{Read as _, Write as _},
     sync::{Mutex, PoisonError},
 };
 
@@ -49,16 +50,22 @@ pub(super) struct MetricLog(Mutex<Log>);
 struct Log {
     metrics: Vec<Metric>,
     file: Option<File>,
+    /// What the file held when the run began, by name and step: a run that was resumed notes some of it again.
+    before: HashMap<(String, u64), Vec<Metric>>,
     /// Whether writing failed: it is said once, not for each metric.
     broken: bool,
 }
 
 impl MetricLog {
+    /// Notes a metric; one that the file has from before the run was resumed is not written again.
     pub(super) fn push(&self, folder: &RunFolder, metric: Metric) {
         let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !log.broken
-            && let Err(error) = log.write(folder, &metric)
-        {
+        let written = if log.broken {
+            Ok(metric.clone())
+        } else {
+            log.write(folder, &metric)
+        };
+        let metric = written.unwrap_or_else(|error| {
             log.broken = true;
             tracing::warn!(
                 target: "lightning::run",
@@ -66,7 +73,8 @@ impl MetricLog {
                 path = %folder.path().display(),
                 "metrics.jsonl cannot be written; metrics are only in the report from here on"
             );
-        }
+            metric
+        });
         log.metrics.push(metric);
     }
 
@@ -80,17 +88,52 @@ impl MetricLog {
 }
 
 impl Log {
-    fn write(&mut self, folder: &RunFolder, metric: &Metric) -> Result<(), Box<dyn std::error::Error>> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => {
-                let path = folder.create()?.join("metrics.jsonl");
-                none.insert(OpenOptions::new().create(true).append(true).open(path)?)
-            }
+    /// Gives the metric as it is in the file.
+    fn write(&mut self, folder: &RunFolder, metric: &Metric) -> Result<Metric, Box<dyn std::error::Error>> {
+        if self.file.is_none() {
+            self.open(folder)?;
+        }
+        let same = |known: &Metric| {
+            known.value == metric.value || (known.value.is_nan() && !metric.value.is_finite())
         };
+        let noted = self.before.get_mut(&(metric.name.clone(), metric.step));
+        if let Some(noted) = noted
+            && let Some(index) = noted.iter().position(same)
+        {
+            return Ok(noted.remove(index));
+        }
         let mut line = serde_json::to_vec(metric)?;
         line.push(b'\n');
-        file.write_all(&line)?;
+        if let Some(file) = &mut self.file {
+            file.write_all(&line)?;
+        }
+        Ok(metric.clone())
+    }
+
+    /// Opens the file, reads what is there, and cuts off a last line that was not written to its end.
+    fn open(&mut self, folder: &RunFolder) -> Result<(), Box<dyn std::error::Error>> {
+        let path = folder.create()?.join("metrics.jsonl");
+        let mut file = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .append(true)
+            .open(path)?;
+        let mut contents = Vec::new();
+        file.read_to_end(&mut contents)?;
+        let whole = contents
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |last| last + 1);
+        if whole < contents.len() {
+            file.set_len(whole as u64)?;
+        }
+        for line in contents[..whole].split(|byte| *byte == b'\n') {
+            if let Ok(metric) = serde_json::from_slice::<Metric>(line) {
+                let key = (metric.name.clone(), metric.step);
+                self.before.entry(key).or_default().push(metric);
+            }
+        }
+        self.file = Some(file);
         Ok(())
     }
 }
@@ -124,6 +167,40 @@ mod tests {
             "{text}"
         );
         assert_eq!(log.all().len(), 2);
+    }
+
+    #[test]
+    fn a_run_that_was_resumed_notes_nothing_twice() {
+        let folder = RunFolder::temporary();
+        let before = MetricLog::default();
+        before.push(&folder, metric(1, 0.5));
+        before.push(&folder, metric(2, f64::NAN));
+        let whole = folder.read("metrics.jsonl").unwrap().unwrap();
+        folder
+            .replace("metrics.jsonl", &[&whole[..], b"{\"name\": \"sco"].concat())
+            .unwrap();
+
+        let resumed = MetricLog::default();
+        let later = |step, value| Metric {
+            time: Timestamp::from_secs_f64(9.0),
+            ..metric(step, value)
+        };
+        for (step, value) in [(1, 0.5), (2, f64::NAN), (2, 0.5), (1, 0.5)] {
+            resumed.push(&folder, later(step, value));
+        }
+        assert_eq!(resumed.all()[0], metric(1, 0.5), "with the time it had");
+        assert_eq!(resumed.all().len(), 4);
+        let text = String::from_utf8(folder.read("metrics.jsonl").unwrap().unwrap()).unwrap();
+        assert!(text.as_bytes().starts_with(&whole), "{text}");
+        let lines: Vec<Metric> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(
+            lines[2..],
+            [later(2, 0.5), later(1, 0.5)],
+            "once for each time it was there"
+        );
     }
 
     #[test]

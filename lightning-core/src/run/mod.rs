@@ -177,7 +177,9 @@ impl RunContext {
 
     /// Notes the value of a figure at a step, in `metrics.jsonl` of the run's folder and in the report.
     ///
-    /// It never fails: what cannot be written is logged. Values that are not finite are written as null.
+    /// It never fails: what cannot be written is logged. Values that are not finite are written as null. What the file has
+    /// already, from before the run was resumed, is not written again; so an algorithm that goes on from a checkpoint notes
+    /// again what led there, and the file is as if nothing had happened.
     pub fn log_metric(&self, name: impl Into<String>, step: u64, value: f64) {
         let time = self.shared.clock.now();
         let metric = Metric {
@@ -216,7 +218,8 @@ impl RunContext {
 
     /// The score that a round of the algorithm reached; greater is better. Stop conditions on scores go by it.
     ///
-    /// A score that is not a number counts as no improvement.
+    /// A score that is not a number counts as no improvement. An algorithm that goes on from a checkpoint reports the scores
+    /// from before again.
     pub fn report_score(&self, score: f64) {
         let round = self.scores().report(score);
         self.log_metric("score", round, score);

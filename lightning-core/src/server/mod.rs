@@ -21,6 +21,7 @@ mod app;
 mod auth;
 mod extract;
 mod metrics;
+mod openapi;
 mod options;
 mod otlp;
 mod refusal;

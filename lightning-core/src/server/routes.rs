@@ -17,6 +17,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use super::{
     app::{self, Shared},
     extract::{Ids, Json, Key, OptionalJson, Query, QueryFields},
+    openapi,
     options::ServerOptions,
     otlp,
     refusal::{Problem, Refusal},
@@ -91,6 +92,7 @@ pub(super) fn router(app: Shared, options: &ServerOptions) -> Router {
         .route("/v1/metrics", post(otlp::not_taken))
         .route("/v1/logs", post(otlp::not_taken))
         .route("/v1/development/profiles", post(otlp::not_taken))
+        .route("/v1/openapi.json", get(describe))
         .route("/v1/prometheus", get(prometheus))
         .route("/v1/prometheus/", get(prometheus))
         .method_not_allowed_fallback(method_not_allowed)
@@ -169,6 +171,10 @@ async fn prometheus(State(app): State<Shared>) -> Result {
     let page = app.metrics.render(&*app.store).await?;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, content_type)], page).into_response())
+}
+
+async fn describe() -> Result {
+    ok(openapi::document())
 }
 
 async fn statistics(State(app): State<Shared>) -> Result {

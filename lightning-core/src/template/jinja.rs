@@ -1,6 +1,6 @@
 //! Jinja templates through minijinja, with a bound on steps and on the size of the text.
 
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 
@@ -50,6 +50,20 @@ pub(super) fn render(template: &str, named: &JsonObject) -> Result<String, Templ
         line: None,
         problem: "the text is not UTF-8".to_owned(),
     })
+}
+
+/// The variables that the template asks for, with their parts.
+pub(super) fn placeholders(template: &str) -> Result<BTreeSet<String>, TemplateError> {
+    let environment = Environment::new();
+    let compiled = environment
+        .template_from_str(template)
+        .map_err(|error| failure(&error))?;
+    let is_global = |name: &str| {
+        let root = name.split('.').next().unwrap_or(name);
+        environment.globals().any(|(global, _)| global == root)
+    };
+    let names = compiled.undeclared_variables(true).into_iter();
+    Ok(names.filter(|name| !is_global(name)).collect())
 }
 
 fn failure(error: &minijinja::Error) -> TemplateError {

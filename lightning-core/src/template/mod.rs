@@ -5,6 +5,7 @@
 
 mod error;
 mod jinja;
+mod placeholders;
 mod python;
 
 use serde::Serialize;

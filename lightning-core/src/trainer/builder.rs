@@ -13,7 +13,7 @@ use crate::{
     inject::Scope,
     llm_proxy::LlmProxy,
     run::{ProgressSink, StopWhen},
-    store::Store,
+    store::{MemoryStore, Store, open_url},
     terminal::Screen,
     tracer::RecordingOptions,
     types::{NamedResources, RolloutConfig, Task},
@@ -24,7 +24,7 @@ use crate::{
 pub(super) struct Parts {
     pub(super) n_runners: usize,
     pub(super) max_rollouts: Option<u64>,
-    pub(super) store: Option<Arc<dyn Store>>,
+    pub(super) store: StoreChoice,
     /// The adapter, the proxy and the values of one's own.
     pub(super) scope: Scope,
     pub(super) initial_resources: Option<NamedResources>,
@@ -42,6 +42,37 @@ pub(super) struct Parts {
     pub(super) cancellation: CancellationToken,
     pub(super) screen: Option<Screen>,
     pub(super) progress: Option<Arc<dyn ProgressSink>>,
+}
+
+/// Which store a run uses.
+#[derive(Clone)]
+pub(super) enum StoreChoice {
+    /// A fresh one in memory.
+    Fresh,
+    /// This one.
+    Given(Arc<dyn Store>),
+    /// The one at this URL.
+    Url(String),
+}
+
+impl StoreChoice {
+    /// The store, which is opened off the runtime's threads if it has to be.
+    pub(super) async fn open(&self) -> Result<Arc<dyn Store>, TrainerError> {
+        let url = match self {
+            Self::Fresh => return Ok(Arc::new(MemoryStore::new())),
+            Self::Given(store) => return Ok(Arc::clone(store)),
+            Self::Url(url) => url.clone(),
+        };
+        #[cfg(feature = "client")]
+        if url.starts_with("http://") || url.starts_with("https://") {
+            let connected = crate::client::StoreClient::connect(&url).await;
+            let client = connected.map_err(|error| TrainerError::OpenStore(error.to_string()))?;
+            return Ok(Arc::new(client));
+        }
+        let opened = tokio::task::spawn_blocking(move || open_url(&url)).await;
+        let opened = opened.map_err(|error| TrainerError::OpenStore(error.to_string()))?;
+        opened.map_err(|error| TrainerError::OpenStore(error.to_string()))
+    }
 }
 
 /// Builds a [`Trainer`].
@@ -111,7 +142,7 @@ impl TrainerBuilder<NoAlgorithm> {
             parts: Parts {
                 n_runners: 1,
                 max_rollouts: None,
-                store: None,
+                store: StoreChoice::Fresh,
                 scope: Scope::new(),
                 initial_resources: None,
                 hooks: Vec::new(),
@@ -167,7 +198,17 @@ impl<A> TrainerBuilder<A> {
     /// not set.
     #[must_use]
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
-        self.parts.store = Some(store);
+        self.parts.store = StoreChoice::Given(store);
+        self
+    }
+
+    /// Where rollouts, spans and resources are kept, by URL: `memory:`, `sqlite:run.db`, or the address of a server,
+    /// `http://127.0.0.1:4747`. It is opened when a run begins and closed when it ends.
+    ///
+    /// What a kind of store needs: the feature `sqlite`, or the feature `client`.
+    #[must_use]
+    pub fn store_url(mut self, url: impl Into<String>) -> Self {
+        self.parts.store = StoreChoice::Url(url.into());
         self
     }
 

@@ -200,7 +200,6 @@ impl<'a, T: Task, O: AlgoOutput> Dev<'a, T, O> {
         });
         let mut parts = self.trainer.parts.clone();
         parts.n_runners = 1;
-        parts.store = Some(store);
         parts.run_dir = None;
         parts.hooks.push(Arc::clone(&traces) as Arc<dyn Hook>);
         parts.cancellation = parts.cancellation.child_token();
@@ -217,7 +216,7 @@ impl<'a, T: Task, O: AlgoOutput> Dev<'a, T, O> {
             .requirements()
             .is_some_and(|asked| asked.iter().any(|asked| asked.slot == "llm"));
         let algorithm = &*self.trainer.algorithm;
-        let session = Session::new("dev", algorithm, &parts, self.agent, train, val)?;
+        let session = Session::new("dev", store, algorithm, &parts, self.agent, train, val)?;
         let result = within(self.limit, &parts.cancellation, session.run()).await;
 
         let seen = std::mem::take(&mut *traces.seen());

@@ -53,6 +53,10 @@ pub enum TrainerError {
     #[error(transparent)]
     Parameters(#[from] crate::functional::ParamError),
 
+    /// There is no store at the URL, or it cannot be opened.
+    #[error("the store of the trainer could not be opened: {0}")]
+    OpenStore(String),
+
     /// The store did not do what the trainer needs.
     #[error("the trainer could not use the store: {0}")]
     Store(StoreError),

@@ -86,7 +86,8 @@ impl<T: Task, O: AlgoOutput> Trainer<T, O> {
     ) -> Fit<'_, O> {
         let (agent, train, val) = (Arc::new(agent), train.into_dataset(), val.into_dataset());
         Fit(Box::pin(async move {
-            Session::new("run", &*self.algorithm, &self.parts, agent, train, val)?
+            let store = self.parts.store.open().await?;
+            Session::new("run", store, &*self.algorithm, &self.parts, agent, train, val)?
                 .run()
                 .await
         }))

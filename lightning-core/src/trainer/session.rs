@@ -16,7 +16,7 @@ use crate::{
     ids::{IdSource as _, RandomIds},
     run::{AlgorithmIdentity, RunContext},
     runner::{Runner, StopSignal},
-    store::{LayeredStore, MemoryStore, Store},
+    store::{LayeredStore, Store},
     types::{Dataset, Task, Timestamp},
 };
 
@@ -35,6 +35,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
     /// Checks everything that can be wrong beforehand. The run's id begins with `kind`.
     pub(super) fn new(
         kind: &str,
+        store: Arc<dyn Store>,
         algorithm: &'a dyn Algorithm<T, Output = O>,
         parts: &'a Parts,
         agent: Arc<dyn Agent<T>>,
@@ -52,10 +53,6 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
                 }
             }
         }
-        let store = parts
-            .store
-            .clone()
-            .unwrap_or_else(|| Arc::new(MemoryStore::new()));
         // The algorithm sees the store through the trainer's defaults; runners see it as it is.
         let filled: Arc<dyn Store> = Arc::new(LayeredStore::new(
             Arc::clone(&store),

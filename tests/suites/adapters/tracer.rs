@@ -5,7 +5,8 @@ use lightning_core::{
         AdaptError, EmptyReason, LeftOut, RewardPolicy, TraceAdapter, TracerToTriplets, UnmatchedReward,
     },
     inject::Scope,
-    types::{Span, SpanStatusCode},
+    run::{Outcome, OutcomeResult},
+    types::{Rollout, Span, SpanStatusCode},
 };
 use serde_json::json;
 
@@ -138,6 +139,31 @@ fn a_scope_knows_the_reason_of_an_adapter_whose_output_it_does_not_know() {
         );
     }
     assert!(Scope::new().explain_adapter(&[]).is_none());
+}
+
+#[test]
+fn an_outcome_without_a_reward_has_the_reason() {
+    let rollout: Rollout = serde_json::from_value(json!({
+        "rollout_id": "ro-1", "input": 1, "start_time": 0.0, "status": "succeeded", "config": {},
+    }))
+    .unwrap();
+    let result = |spans: Vec<Span>| Outcome::new(rollout.clone(), None, spans).result;
+    assert_eq!(result(vec![]), OutcomeResult::NoSignal(EmptyReason::NoSpans));
+    let without = result(under_root([call("a", (1.0, 2.0))]));
+    let span_names = names(&["root", "openai.chat.completion"]);
+    assert_eq!(
+        without,
+        OutcomeResult::NoSignal(EmptyReason::NoReward { span_names })
+    );
+    let message = without.to_string();
+    assert!(
+        message.starts_with("no reward: none of the spans carries a reward (there are: openai"),
+        "{message}"
+    );
+    assert_eq!(
+        result(under_root([reward("r", 0.0, 1.0)])).to_string(),
+        "reward 0"
+    );
 }
 
 #[test]

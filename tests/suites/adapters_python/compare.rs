@@ -14,8 +14,10 @@ pub(crate) struct Run {
     pub(crate) name: &'static str,
     adapter: &'static str,
     options: Value,
-    ours: Box<dyn Fn(&[Span]) -> Result<Value, AdaptError>>,
+    ours: Box<Adapt>,
 }
+
+type Adapt = dyn Fn(&[Span]) -> Result<Value, AdaptError>;
 
 /// How much was compared.
 pub(crate) struct Compared {

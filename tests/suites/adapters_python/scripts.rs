@@ -80,7 +80,8 @@ impl Writer {
                 {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": "{\"a\": 1}"}},
             ]})
         } else {
-            json!({"role": "assistant", "content": "that"})
+            request["stream"] = json!(self.rng.random_bool(0.25));
+            json!({"role": "assistant", "content": "that is it"})
         };
         let mut choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
         let mut answer = json!({

@@ -6,6 +6,7 @@ mod cuts;
 mod exporter;
 mod fields;
 mod metrics;
+mod openapi;
 mod otlp;
 mod raw;
 mod routes;

@@ -5,6 +5,7 @@
 //! entry of an object (there are no attributes in JSON), the `n` type has no locale, and sizes are bounded.
 
 mod float;
+mod placeholders;
 mod repr;
 mod spec;
 
@@ -14,6 +15,8 @@ use serde_json::Value;
 
 use super::{MAX_OUTPUT_BYTES, TemplateError, error::names};
 use crate::types::JsonObject;
+
+pub(super) use placeholders::placeholders;
 
 /// Placeholders within a format specification, which themselves may hold none.
 const MAX_NESTING: usize = 2;
