@@ -23,6 +23,8 @@ pub const ATTEMPT_ID: &str = "agentlightning.attempt_id";
 pub const SPAN_SEQUENCE_ID: &str = "agentlightning.span_sequence_id";
 /// The tracer that made a span.
 pub const TRACER_NAME: &str = "agentlightning.tracer.name";
+/// The name of Lightning's own tracer.
+pub const LIGHTNING_TRACER: &str = "lightning";
 
 /// The prefix of a reward's dimensions: `{prefix}.{index}.name` and `{prefix}.{index}.value`. Index 0 is the primary
 /// one.

@@ -301,6 +301,9 @@ fn export(rollout: &str, attempt: &str, number: usize) -> Vec<u8> {
     request.encode_to_vec()
 }
 
+/// A request that is made again and again, with a number that is different each time.
+type Operation<'a> = &'a dyn Fn(&mut Driver, usize);
+
 /// Processor time of the server for each of so many operations.
 fn cost(server: &Server, operations: usize, work: impl FnOnce(&mut Driver)) -> f64 {
     let mut driver = Driver::to(server);
@@ -367,10 +370,10 @@ fn main() {
         format!("/v1/agl/rollouts/{id}/attempts/{attempt}"),
     ];
     let [read_path, update_path] = &paths;
-    let operations: [(&str, &dyn Fn(&mut Driver, usize)); 4] = [
+    let operations: [(&str, Operation<'_>); 4] = [
         ("read a rollout", &|driver, _| drop(driver.get(read_path))),
         ("update an attempt", &|driver, _| {
-            drop(driver.post(update_path, &json!({"last_heartbeat_time": 1.5})))
+            driver.post(update_path, &json!({"last_heartbeat_time": 1.5}));
         }),
         ("enqueue and claim", &|driver, _| {
             driver.post(
@@ -380,7 +383,7 @@ fn main() {
             driver.post("/v1/agl/queues/rollouts/dequeue", &json!({"worker_id": "w"}));
         }),
         ("store a span of 1 KiB", &|driver, number| {
-            drop(driver.post("/v1/agl/spans", &span(&id, &attempt, number)))
+            driver.post("/v1/agl/spans", &span(&id, &attempt, number));
         }),
     ];
     for (name, operation) in operations {
@@ -389,7 +392,7 @@ fn main() {
             for (server, figures) in [(&ours, &mut our_figures), (&bare, &mut bare_figures)] {
                 serial += REQUESTS;
                 figures.push(cost(server, REQUESTS, |driver| {
-                    (0..REQUESTS).for_each(|n| operation(driver, serial + n))
+                    (0..REQUESTS).for_each(|n| operation(driver, serial + n));
                 }));
             }
         }
@@ -421,7 +424,7 @@ fn main() {
     for _ in 0..ROUNDS {
         for (server, figures) in [(&ours, &mut our_figures), (&theirs, &mut their_figures)] {
             figures.push(cost(server, LIVES, |driver| {
-                (0..LIVES).for_each(|_| life(driver))
+                (0..LIVES).for_each(|_| life(driver));
             }));
         }
     }

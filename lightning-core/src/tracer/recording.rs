@@ -38,7 +38,7 @@ impl Default for RecordingOptions {
     fn default() -> Self {
         static RESOURCE: LazyLock<Arc<SpanResource>> = LazyLock::new(|| {
             let attributes = [
-                (semconv::TRACER_NAME, "lightning"),
+                (semconv::TRACER_NAME, semconv::LIGHTNING_TRACER),
                 ("telemetry.sdk.language", "rust"),
             ];
             let attributes = attributes

@@ -31,22 +31,10 @@ pub fn run() {
         let log = Arc::new(RawLog::start(&folder.path("log"), record.clone()));
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            theirs.push(
-                many(|| {
-                    let log = log.clone();
-                    async move { log.append().await }
-                })
-                .await,
-            );
-            ours.push(
-                many(|| {
-                    let store = store.clone();
-                    async move {
-                        store.enqueue_rollout(task()).await.unwrap();
-                    }
-                })
-                .await,
-            );
+            let appended = log.clone();
+            theirs.push(many(move || append(appended.clone())).await);
+            let written = store.clone();
+            ours.push(many(move || write(written.clone())).await);
         }
         compare(
             "256 writers, acknowledged writes",
@@ -83,13 +71,21 @@ pub fn run() {
     });
 }
 
+async fn append(log: Arc<RawLog>) {
+    log.append().await;
+}
+
+async fn write(store: Arc<SqliteStore>) {
+    store.enqueue_rollout(task()).await.unwrap();
+}
+
 fn microseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
 /// Operations a second of many callers, each of which waits for its answer before it goes on.
 async fn many<F: Future<Output = ()> + Send + 'static>(
-    operation: impl Fn() -> F + Clone + Send + Sync + 'static,
+    operation: impl Fn() -> F + Clone + Send + 'static,
 ) -> f64 {
     let began = Instant::now();
     let callers: Vec<_> = (0..WRITERS)

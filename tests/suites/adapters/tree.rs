@@ -1,4 +1,9 @@
-use lightning_core::{adapter::TraceTree, types::Span};
+use std::sync::Arc;
+
+use lightning_core::{
+    adapter::TraceTree,
+    types::{Span, SpanResource},
+};
 use serde_json::json;
 
 use crate::{numbered, reward, span, under_root};
@@ -85,6 +90,30 @@ fn spans_move_to_the_shortest_that_encloses_them() {
     assert_eq!(
         names(&numbered(wrapped), true),
         ["root", ".session", "..agent", "...call"]
+    );
+}
+
+#[test]
+fn what_lightning_recorded_stays_where_it_is() {
+    let mut resource = SpanResource::default();
+    resource
+        .attributes
+        .insert("agentlightning.tracer.name".to_owned(), json!("lightning"));
+    let resource = Arc::new(resource);
+    let own = |mut span: Span| {
+        span.resource = Arc::clone(&resource);
+        span
+    };
+    let plain = |id: &str, times: (f64, f64)| span(id, "root", id, times, json!({}));
+    // Two calls at the same time, and one that another tracer recorded.
+    let calls = [
+        own(plain("long", (1.0, 50.0))),
+        own(plain("short", (2.0, 3.0))),
+        plain("foreign", (2.0, 3.0)),
+    ];
+    assert_eq!(
+        names(&under_root(calls), true),
+        ["root", ".long", "..foreign", ".short"]
     );
 }
 

@@ -163,6 +163,7 @@ async fn a_store_that_was_being_made_when_the_process_died_is_made_anew() {
     let folder = Scratch::fast();
     let path = folder.path("store.db");
     std::fs::write(folder.path("store.db-new"), "half of it").unwrap();
+    std::fs::write(folder.path("store.db-new-journal"), "how to undo it").unwrap();
     let store = SqliteStore::open(&path).unwrap();
     enqueue(&store).await.unwrap();
     drop(store);

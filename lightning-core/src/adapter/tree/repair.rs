@@ -1,14 +1,16 @@
 //! Spans put where they belong by their times.
 
-use super::{TraceTree, enclosing};
+use super::{Node, TraceTree, enclosing};
+use crate::semconv;
 
 impl TraceTree<'_> {
     /// Moves spans that lie directly under the root to the shortest span that encloses them in time.
     ///
     /// Where two systems trace one program, the spans of calls often end up beside the agent that made them, under the
     /// root. Only there: below, parents are believed. A root with a single child is taken for a wrapping, so that the
-    /// root's child, or its only child in turn, counts as the root. The last span that is left there stays, and so does
-    /// one whose closest enclosing span lies within itself. Of several enclosing spans of one length, the first in
+    /// root's child, or its only child in turn, counts as the root. Spans that Lightning's own tracer recorded stay where
+    /// they are: it knows what they are part of, also when things go on at the same time. The last span that is left under
+    /// the root stays, and so does one whose closest enclosing span lies within itself. Of several enclosing spans of one length, the first in
     /// depth-first order is taken, as it was before anything moved.
     ///
     /// Takes time n·log n in the number of spans.
@@ -36,7 +38,7 @@ impl TraceTree<'_> {
         let timed: Vec<usize> = (0..movable.len())
             .filter(|number| {
                 let node = &self.nodes[movable[*number]];
-                node.start.is_some() && node.end.is_some()
+                node.start.is_some() && node.end.is_some() && !knows_its_place(node)
             })
             .collect();
         let wanted: Vec<_> = timed
@@ -66,6 +68,13 @@ impl TraceTree<'_> {
             }
         }
     }
+}
+
+fn knows_its_place(node: &Node<'_>) -> bool {
+    let tracer = node
+        .span
+        .and_then(|span| span.resource.attributes.get(semconv::TRACER_NAME));
+    tracer.is_some_and(|name| name == semconv::LIGHTNING_TRACER)
 }
 
 /// Which groups have been put under which.

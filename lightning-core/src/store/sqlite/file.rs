@@ -129,6 +129,11 @@ pub(super) fn is_there(path: &Path) -> Result<bool, StoreError> {
 pub(super) fn create(path: &Path, make: impl FnOnce(&Path) -> Result<(), Failure>) -> Result<(), Failure> {
     let unnamed = beside(path, "-new");
     let failed = |error| unavailable(&unnamed, "cannot be written; look at its folder", error);
+    // A journal left over from an attempt that was cut off would be played back into the new file.
+    match fs::remove_file(beside(&unnamed, "-journal")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error).into()),
+        _ => {}
+    }
     private(OpenOptions::new().write(true).create(true).truncate(true))
         .open(&unnamed)
         .map_err(failed)?;

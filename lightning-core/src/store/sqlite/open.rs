@@ -104,21 +104,7 @@ impl SqliteStoreBuilder {
         if !file::is_there(path)? {
             file::create(path, |unnamed| schema::migrate(&mut connect(unnamed)?, now))?;
         }
-        let mut connection = connect(path)?;
-        schema::recognise(&connection)?;
-        schema::version(&connection)?;
-        // The log makes a commit one sync; at FULL, it happens before the commit is acknowledged.
-        let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
-        if mode != "wal" {
-            return Err(StoreError::invalid(
-                "path",
-                "lies where no write-ahead log can be kept; name a file on a disk of this machine",
-            )
-            .into());
-        }
-        // The writer does that itself, after it has answered.
-        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-        set_cache(&connection, self.cache_bytes / 2)?;
+        let mut connection = connect_to_log(path, self.cache_bytes / 2)?;
         schema::migrate(&mut connection, now)?;
         limit_size(&connection, self.max_bytes)?;
 
@@ -178,6 +164,25 @@ pub(super) fn connect(path: &Path) -> Result<Connection, Failure> {
     Ok(connection)
 }
 
+/// A connection whose commits are appended to a log and synced there, each before it returns.
+fn connect_to_log(path: &Path, cache_bytes: u64) -> Result<Connection, Failure> {
+    let connection = connect(path)?;
+    schema::recognise(&connection)?;
+    schema::version(&connection)?;
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(StoreError::invalid(
+            "path",
+            "lies where no write-ahead log can be kept; name a file on a disk of this machine",
+        )
+        .into());
+    }
+    // The writer writes the log back itself, after it has answered.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    set_cache(&connection, cache_bytes)?;
+    Ok(connection)
+}
+
 /// The operating system gives no thread.
 pub(super) fn no_thread(error: std::io::Error) -> Failure {
     Failure::Refused(StoreError::Unavailable {
@@ -208,4 +213,28 @@ pub(super) fn first_deadline(connection: &Connection) -> Result<Option<Timestamp
     )?;
     let first: Option<f64> = statement.query_row([], |row| row.get(0)).optional()?;
     Ok(first.map(Timestamp::from_secs_f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that is killed does not show whether its commits were synced, so the settings themselves are looked at.
+    #[test]
+    fn each_commit_is_synced_before_it_is_acknowledged() {
+        let path = std::env::temp_dir().join(format!("lightning-synced-{}.db", std::process::id()));
+        let connection = {
+            drop(SqliteStore::open(&path).unwrap());
+            connect_to_log(&path, 1 << 20).unwrap()
+        };
+        let setting = |name| connection.query_row(name, [], |row| row.get::<_, String>(0));
+        assert_eq!(setting("PRAGMA journal_mode").unwrap(), "wal");
+        let full = 2;
+        let synchronous: i64 = connection
+            .query_row("PRAGMA synchronous", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(synchronous, full);
+        drop(connection);
+        std::fs::remove_file(path).unwrap();
+    }
 }

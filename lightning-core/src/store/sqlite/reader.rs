@@ -77,7 +77,10 @@ fn in_transaction<T>(
 ) -> Result<T, Failure> {
     connection.prepare_cached("BEGIN")?.execute([])?;
     let result = read(connection);
-    connection.prepare_cached("COMMIT")?.execute([])?;
+    // After some errors, SQLite has ended the transaction itself.
+    if !connection.is_autocommit() {
+        connection.prepare_cached("COMMIT")?.execute([])?;
+    }
     result
 }
 

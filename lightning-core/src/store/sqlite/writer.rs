@@ -161,8 +161,10 @@ impl Writer {
                     return;
                 }
                 let error = failure.into_error(self.presence.path());
-                self.troubled = true;
-                tracing::warn!(target: "lightning::store", %error, "a transaction failed");
+                // Said once, not for each caller who is told so anyway.
+                if !std::mem::replace(&mut self.troubled, true) {
+                    tracing::warn!(target: "lightning::store", %error, "a transaction failed");
+                }
                 for operation in batch {
                     refuse(operation, error.clone());
                 }
