@@ -188,10 +188,16 @@ impl Judge {
         if text.is_empty() {
             return Err(NoSignal::Empty);
         }
-        let form: Form = serde_json::from_str(unfenced(text)).map_err(|error| NoSignal::Unreadable {
-            problem: error.to_string(),
+        let unreadable = |problem: String| NoSignal::Unreadable {
+            problem,
             answer: text.chars().take(SHOWN_CHARS).collect(),
-        })?;
+        };
+        let json = unfenced(text);
+        // serde would take a list for the fields in their order.
+        if !json.starts_with('{') {
+            return Err(unreadable("it does not begin with a brace".to_owned()));
+        }
+        let form: Form = serde_json::from_str(json).map_err(|error| unreadable(error.to_string()))?;
         if self.scale.contains(&form.score) {
             return Ok(form);
         }

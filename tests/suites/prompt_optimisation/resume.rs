@@ -49,6 +49,11 @@ async fn a_search_that_was_stopped_between_rounds_goes_on_as_if_it_had_not_been(
         .await
         .unwrap();
     assert_eq!(second.output, whole.output);
+    assert_eq!(
+        without_times(&second.metrics),
+        without_times(&whole.metrics),
+        "the report has all scores"
+    );
     assert_eq!(written(&stopped_at), written(&undisturbed_at));
 
     let asked = |server: &lightning_core::testing::llm::ScriptedLlm, model: &str| {
