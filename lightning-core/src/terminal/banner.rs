@@ -38,6 +38,8 @@ pub struct Banner {
     pub val_tasks: Option<u64>,
     /// What is tuned, as it is at the beginning.
     pub resources: NamedResources,
+    /// What the trace adapter makes of what; empty if there is none.
+    pub adapter: String,
     /// How many runners there are; `None` where they run elsewhere.
     pub n_runners: Option<usize>,
     /// How many rollouts each runner executes at most.
@@ -66,7 +68,12 @@ impl Banner {
         let title = format!("Lightning {} · {}", env!("CARGO_PKG_VERSION"), self.run_id);
         let mut rows = Rows::new(&title, columns);
         rows.add("algorithm", &self.algorithm());
-        for (name, value) in &self.algorithm.parameters {
+        let set = self
+            .algorithm
+            .parameters
+            .iter()
+            .filter(|(_, value)| !value.is_null());
+        for (name, value) in set {
             rows.add("", &parameter(name, value));
         }
         rows.add("agent", &self.agent);
@@ -78,6 +85,7 @@ impl Banner {
                 &format!("{resource} ({})", kind(value)),
             );
         }
+        rows.add("adapter", &self.adapter);
         rows.add("runners", &self.runners());
         rows.add("rollouts", &self.limits());
         if self.stop_when != StopWhen::never() {

@@ -48,6 +48,7 @@ impl Display {
             train_tasks: count(cx.train_dataset()),
             val_tasks: count(cx.val_dataset()),
             resources: parts.initial_resources.clone().unwrap_or_default(),
+            adapter: cx.scope().describe_adapter().unwrap_or_default(),
             n_runners: Some(parts.n_runners),
             max_rollouts: parts.max_rollouts,
             rollout_config: parts.rollout_config.clone(),

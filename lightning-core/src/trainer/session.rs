@@ -162,6 +162,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             algorithm = %self.algorithm.name(),
             agent = %self.agent.name(),
             n_runners = self.parts.n_runners,
+            adapter = self.cx.scope().describe_adapter(),
             "the run begins"
         );
         let (stop, last_words) = (StopSignal::new(), TaskTracker::new());

@@ -15,7 +15,7 @@ fn text(banner: &Banner, columns: usize) -> String {
 }
 
 fn banner() -> Banner {
-    let parameters = json!({ "finalists": 3, "rules": ["a", "b"] });
+    let parameters = json!({ "finalists": 3, "not_set": null, "rules": ["a", "b"] });
     let mut banner = Banner::default();
     banner.run_id = "run-7".to_owned();
     banner.algorithm = AlgorithmIdentity {
@@ -29,6 +29,7 @@ fn banner() -> Banner {
     banner.resources = NamedResources::new()
         .with("ask", PromptTemplate::new("Answer {question}"))
         .with("rules", Resource::json(json!([1, 2])));
+    banner.adapter = "triplets, each reward to the first call".to_owned();
     banner.n_runners = Some(8);
     banner.max_rollouts = Some(1000);
     banner.rollout_config = RolloutConfig {
@@ -56,6 +57,7 @@ Lightning VERSION · run-7
   tasks         1,210 to train on, 90 to validate on
   resources     ask (prompt_template)
                 rules (json)
+  adapter       triplets, each reward to the first call
   runners       8, at most 1,000 rollouts each
   rollouts      3 attempts, retried when failed, timeout, at most 10 min, given up after 2 min of silence
   stops at      5000 rollouts, or a score of 0.95
