@@ -14,6 +14,9 @@
 //! Every mutation carries a request key, so it is repeated after a broken connection without taking effect twice. Those
 //! who wait are parked at the server where it announces that it can do so; elsewhere the client sleeps and asks again,
 //! and repeats only what does no harm when it is done twice. This module knows no runners and no algorithms.
+//!
+//! TLS is rustls on ring. With the feature `client` every other reqwest client of the program uses the process's rustls
+//! provider as well; building a store's client installs ring as that provider unless there is one.
 
 mod build;
 mod call;
