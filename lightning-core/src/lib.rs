@@ -55,6 +55,8 @@ pub mod terminal;
 pub mod testing;
 pub mod tracer;
 pub mod trainer;
+#[cfg(feature = "client")]
+mod transport;
 pub mod types;
 #[cfg(feature = "wire")]
 pub(crate) mod wire;

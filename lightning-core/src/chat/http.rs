@@ -8,7 +8,10 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::{ChatAnswer, ChatError, ChatFuture, ChatModel, ChatRequest};
-use crate::types::{JsonObject, Llm, without_password};
+use crate::{
+    transport::{self, SetUpError},
+    types::{JsonObject, Llm, without_password},
+};
 
 /// How much of what a server says against a request is kept.
 const MESSAGE_CHARS: usize = 500;
@@ -360,41 +363,20 @@ fn completions(endpoint: &str) -> Result<Url, HttpChatError> {
 
 /// What decides how a server is reached: with TLS or without, through the environment's proxy or not.
 fn way(url: &Url) -> (bool, bool) {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    let loopback = host == "localhost"
-        || address
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback());
-    (url.scheme() == "https", loopback)
+    (url.scheme() == "https", transport::is_loopback(url))
 }
 
 fn client(url: &Url) -> Result<reqwest::Client, HttpChatError> {
-    let (with_tls, loopback) = way(url);
-    let mut http = reqwest::Client::builder()
-        .user_agent(concat!("lightning/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(Duration::from_secs(10))
-        .pool_idle_timeout(Duration::from_secs(15))
-        .redirect(reqwest::redirect::Policy::none());
-    if loopback {
-        http = http.no_proxy();
+    Ok(transport::client_for(url, Duration::from_secs(10))?)
+}
+
+impl From<SetUpError> for HttpChatError {
+    fn from(error: SetUpError) -> Self {
+        match error {
+            SetUpError::Http(error) => Self::Http(error),
+            SetUpError::Tls(error) => Self::Tls(error),
+        }
     }
-    if with_tls {
-        // Fails if one is installed already, which is then used.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    } else {
-        // Reading the certificates of the system takes its time, so it is done only where they are needed.
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(HttpChatError::Tls)?;
-        http = http.tls_backend_preconfigured(
-            config
-                .with_root_certificates(rustls::RootCertStore::empty())
-                .with_no_client_auth(),
-        );
-    }
-    http.build().map_err(HttpChatError::Http)
 }
 
 /// What the system said.

@@ -9,6 +9,7 @@ use crate::{
     clock::{Clock, SystemClock},
     ids::{IdSource, RandomIds},
     store::StoreError,
+    transport::{self, SetUpError},
     types::Secret,
     wire,
 };
@@ -204,25 +205,10 @@ impl StoreClientBuilder {
     /// [`ClientError::Address`] and [`ClientError::Http`].
     pub fn build(self) -> Result<StoreClient, ClientError> {
         let base = base_url(self.url.expose())?;
-        let mut http = reqwest::Client::builder()
-            .user_agent(concat!("lightning/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(Duration::from_secs(5))
-            // Shorter than servers keep idle connections, so that none is used as it is being closed.
-            .pool_idle_timeout(Duration::from_secs(15))
-            .redirect(reqwest::redirect::Policy::none());
-        if is_loopback(&base) {
-            http = http.no_proxy();
-        }
-        // Fails if one is installed already, which is then used. It is done for plain HTTP too: other clients in the
-        // program share this build of reqwest, and would panic without a provider.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        if base.scheme() == "http" {
-            // Reading the certificates of the system takes its time, so it is done only where they are needed.
-            http = http.tls_backend_preconfigured(without_certificates()?);
-        }
+        let http = transport::client_for(&base, Duration::from_secs(5))?;
         Ok(StoreClient {
             inner: Arc::new(Inner {
-                http: http.build().map_err(ClientError::Http)?,
+                http,
                 base,
                 token: self.token,
                 features: KnownFeatures::default(),
@@ -237,14 +223,13 @@ impl StoreClientBuilder {
     }
 }
 
-/// What trusts nobody.
-fn without_certificates() -> Result<rustls::ClientConfig, ClientError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(ClientError::Tls)?;
-    Ok(config
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth())
+impl From<SetUpError> for ClientError {
+    fn from(error: SetUpError) -> Self {
+        match error {
+            SetUpError::Http(error) => Self::Http(error),
+            SetUpError::Tls(error) => Self::Tls(error),
+        }
+    }
 }
 
 fn base_url(address: &str) -> Result<Url, ClientError> {
@@ -269,15 +254,6 @@ fn base_url(address: &str) -> Result<Url, ClientError> {
     let path = format!("{root}{}", wire::PREFIX);
     url.set_path(&path);
     Ok(url)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || address
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

@@ -1,0 +1,49 @@
+//! How our clients reach a server over HTTP. Knows nothing of what is said there.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use reqwest::Url;
+
+/// Why no client can be made.
+pub(crate) enum SetUpError {
+    Http(reqwest::Error),
+    Tls(rustls::Error),
+}
+
+/// A client for the server of this URL, which follows no redirects: they would take the key elsewhere.
+pub(crate) fn client_for(url: &Url, connect_timeout: Duration) -> Result<reqwest::Client, SetUpError> {
+    let mut http = reqwest::Client::builder()
+        .user_agent(concat!("lightning/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(connect_timeout)
+        // Shorter than servers keep idle connections, so that none is used as it is being closed.
+        .pool_idle_timeout(Duration::from_secs(15))
+        .redirect(reqwest::redirect::Policy::none());
+    if is_loopback(url) {
+        http = http.no_proxy();
+    }
+    // Fails if one is installed already, which is then used. It is done for plain HTTP too: other clients in the program
+    // share this build of reqwest, and would panic without a provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    if url.scheme() == "http" {
+        // Reading the certificates of the system takes its time, so it is done only where they are needed.
+        http = http.tls_backend_preconfigured(without_certificates().map_err(SetUpError::Tls)?);
+    }
+    http.build().map_err(SetUpError::Http)
+}
+
+/// What trusts nobody.
+fn without_certificates() -> Result<rustls::ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config =
+        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(config
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth())
+}
+
+/// Whether the server runs on this machine, where no proxy is asked.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
