@@ -18,8 +18,9 @@ use lightning_core::{
     prelude::*,
     store::MemoryStore,
     terminal::Screen,
+    tracer::RecordingOptions,
     trainer::{DevProblem, TrainerError},
-    types::{Llm, RolloutQuery},
+    types::{Llm, RolloutQuery, SpanQuery, SpanResource},
 };
 use serde_json::json;
 
@@ -306,4 +307,44 @@ async fn what_is_refused_by_fit_is_refused() {
         .unwrap();
     let error = soon(trainer.dev(rewarded(), None, None)).await.unwrap_err();
     assert!(error.to_string().contains("`train_dataset`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_run_shows_what_it_is_made_of_and_what_came_of_it() {
+    let paper = Paper::default();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let recording = RecordingOptions {
+        resource: Arc::new(SpanResource {
+            schema_url: "of this test".to_owned(),
+            ..SpanResource::default()
+        }),
+        ..RecordingOptions::default()
+    };
+    let trainer = Trainer::builder()
+        .algorithm(mean::algorithm())
+        .adapter(TracerToTriplets::new())
+        .store(Arc::clone(&store))
+        .recording(recording)
+        .screen(Screen::plain(paper.clone()))
+        .build()
+        .unwrap();
+    soon(trainer.fit(rewarded(), tasks(3), None)).await.unwrap();
+    let shown = paper.text();
+    for line in [
+        "  algorithm     mean, version 1\n",
+        "  tasks         3 to train on\n",
+        "  adapter       triplets of calls, rewards by ",
+        "evaluate: 3/3",
+        "  reward        ",
+        "1 on average\n",
+    ] {
+        assert!(shown.contains(line), "{line} is not in\n{shown}");
+    }
+    let rollouts = store.query_rollouts(RolloutQuery::default()).await.unwrap().items;
+    let spans = store
+        .query_spans(SpanQuery::of(rollouts[0].rollout_id.clone()))
+        .await
+        .unwrap()
+        .items;
+    assert_eq!(spans[0].resource.schema_url, "of this test");
 }
