@@ -46,7 +46,7 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut findings = Findings::default();
     match connect(&args.url).await {
         Err(error) => {
-            findings.fail(format!("{error:#}"));
+            findings.fail(crate::emitter::error_message(&error));
             findings.text += "      is it running? `lightning store` starts one, and prints its address\n";
         }
         Ok(client) => {

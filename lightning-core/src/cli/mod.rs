@@ -57,7 +57,11 @@ pub fn main() -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    let _ = writeln!(io::stderr(), "lightning: {error:#}");
+    let _ = writeln!(
+        io::stderr(),
+        "lightning: {}",
+        crate::emitter::error_message(error)
+    );
     ExitCode::FAILURE
 }
 

@@ -86,13 +86,17 @@ pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
         .unwrap_or("it did not say why")
 }
 
-/// What an error and its causes say, each once: many errors repeat their cause in their own message.
+/// What an error and its causes say, each once: many errors repeat their cause, or the first of all causes, in their own
+/// message.
 pub(crate) fn error_message(error: &anyhow::Error) -> String {
+    let first_of_all = error.root_cause().to_string();
     let mut message = String::new();
     for cause in error.chain() {
         let text = cause.to_string();
         if message.is_empty() {
             message = text;
+        } else if message.ends_with(&first_of_all) {
+            break;
         } else if !message.ends_with(&text) {
             message.push_str(": ");
             message.push_str(&text);
@@ -148,6 +152,10 @@ mod tests {
             error_message(&error),
             "the round cannot be saved: cannot write a.json: no space left"
         );
+        let error = anyhow::Error::from(full())
+            .context("sending failed")
+            .context("cannot save: no space left");
+        assert_eq!(error_message(&error), "cannot save: no space left");
         let error = Err::<(), _>(full()).context("no result").unwrap_err();
         assert_eq!(error_message(&error), "no result: no space left");
     }
