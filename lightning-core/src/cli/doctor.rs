@@ -55,7 +55,9 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
             if let Err(error) = examine(&client, &mut findings).await {
                 findings.fail(match error {
                     StoreError::Invalid { field: "token", .. } => {
-                        format!("{error}; set the variable {TOKEN_VARIABLE}, or name a file with --token-file")
+                        format!(
+                            "{error}; set the variable {TOKEN_VARIABLE}, or name a file with --token-file"
+                        )
                     }
                     error => error.to_string(),
                 });
@@ -99,7 +101,9 @@ async fn examine(client: &StoreClient, findings: &mut Findings) -> Result<(), St
         began.elapsed().as_secs_f64() * 100.0
     ));
     match client.probe_otlp().await {
-        Err(error) if is_denied(&error) => findings.warn(format!("whether it takes OTLP traces is not known: {error}")),
+        Err(error) if is_denied(&error) => {
+            findings.warn(format!("whether it takes OTLP traces is not known: {error}"))
+        }
         Ok(()) => findings.ok(format!("it takes OTLP traces at {}", client.otlp_endpoint())),
         Err(error) => findings.fail(format!(
             "it takes no OTLP traces at {}: {error}",
@@ -181,7 +185,10 @@ fn travels_open(url: &str) -> bool {
         _ => host,
     };
     let address = name.trim_start_matches('[').trim_end_matches(']');
-    name != "localhost" && !address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    name != "localhost"
+        && !address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
 }
 
 fn is_alive(worker: &Worker, now: Timestamp) -> bool {

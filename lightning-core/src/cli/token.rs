@@ -43,7 +43,11 @@ fn append(path: &Path, line: &str) -> anyhow::Result<()> {
     let mut text = String::new();
     file.seek(SeekFrom::Start(0))?;
     file.read_to_string(&mut text)?;
-    let separator = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    let separator = if text.is_empty() || text.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
     Tokens::parse(&format!("{text}{separator}{line}"))?;
     // In one piece, so that two who add at once do not mix their lines.
     file.write_all(format!("{separator}{line}\n").as_bytes())?;
@@ -87,7 +91,11 @@ fn refuse_shown_password(
     arguments: impl IntoIterator<Item = std::ffi::OsString>,
 ) -> anyhow::Result<()> {
     let has_password = crate::types::without_password(url) != url;
-    if has_password && arguments.into_iter().any(|argument| argument.to_string_lossy().contains(url)) {
+    if has_password
+        && arguments
+            .into_iter()
+            .any(|argument| argument.to_string_lossy().contains(url))
+    {
         bail!(
             "a token in an argument can be read by everybody on this machine; put it into the variable {TOKEN_VARIABLE}, or \
              name a file with --token-file"

@@ -139,7 +139,12 @@ impl Guard {
                               address";
                 return Err(Turned::away("no_token", detail));
             }
-            Shown::Unknown => return Err(Turned::away("unknown_token", "the token is not one of this store's")),
+            Shown::Unknown => {
+                return Err(Turned::away(
+                    "unknown_token",
+                    "the token is not one of this store's",
+                ));
+            }
         };
         if roles.contains(&bearer.role) {
             return Ok(Some(bearer));

@@ -133,13 +133,31 @@ mod tests {
             }
         };
         let basic = |pair: &str| format!("Basic {}", BASE64_STANDARD.encode(pair));
-        for right in ["Bearer se:cret", "bearer  se:cret", &basic("x:se:cret"), &basic(":se:cret")] {
+        for right in [
+            "Bearer se:cret",
+            "bearer  se:cret",
+            &basic("x:se:cret"),
+            &basic(":se:cret"),
+        ] {
             assert_eq!(shown(right), "admin", "{right}");
         }
-        for wrong in ["Bearer se:cre", "Bearer ", "bearer se:cret2", &basic("se:cret"), &basic("x:")] {
+        for wrong in [
+            "Bearer se:cre",
+            "Bearer ",
+            "bearer se:cret2",
+            &basic("se:cret"),
+            &basic("x:"),
+        ] {
             assert_eq!(shown(wrong), "unknown", "{wrong}");
         }
-        for none in ["Bearer", "se:cret", "Basic se:cret", "Digest se:cret", "", &basic("secret")] {
+        for none in [
+            "Bearer",
+            "se:cret",
+            "Basic se:cret",
+            "Digest se:cret",
+            "",
+            &basic("secret"),
+        ] {
             assert_eq!(shown(none), "nothing", "{none}");
         }
         assert!(matches!(shown_in(&HeaderMap::new(), &tokens), Shown::Nothing));

@@ -148,7 +148,13 @@ impl Metrics {
         }
     }
 
-    pub(super) fn answered(&self, figures: &RouteFigures, method: &Method, status: StatusCode, took: Duration) {
+    pub(super) fn answered(
+        &self,
+        figures: &RouteFigures,
+        method: &Method,
+        status: StatusCode,
+        took: Duration,
+    ) {
         let method = known(method);
         let count = || {
             self.requests.get_or_create_owned(&RequestLabels {
@@ -169,7 +175,11 @@ impl Metrics {
             return;
         }
         figures.seconds.get_or_init(seconds).observe(took.as_secs_f64());
-        match COMMON.iter().zip(&figures.common).find(|(common, _)| **common == status) {
+        match COMMON
+            .iter()
+            .zip(&figures.common)
+            .find(|(common, _)| **common == status)
+        {
             Some((_, counter)) => counter.get_or_init(count).inc(),
             None => count().inc(),
         };

