@@ -42,6 +42,7 @@ pub mod ids;
 pub mod inject;
 pub mod llm_proxy;
 pub mod logging;
+mod model_wire;
 pub mod prelude;
 pub mod registry;
 pub mod run;

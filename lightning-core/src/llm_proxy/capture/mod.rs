@@ -9,22 +9,8 @@ use bytes::Bytes;
 
 use crate::types::{AttemptId, RolloutId, Timestamp};
 
+pub(crate) use crate::model_wire::Endpoint;
 pub(crate) use recorder::{CallTicket, Recorder, RecorderOptions};
-
-/// Which of the interfaces a call was made through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Endpoint {
-    /// OpenAI's `/v1/chat/completions`.
-    ChatCompletions,
-    /// OpenAI's `/v1/completions`.
-    Completions,
-    /// OpenAI's `/v1/embeddings`.
-    Embeddings,
-    /// OpenAI's `/v1/responses`.
-    Responses,
-    /// Anthropic's `/v1/messages`.
-    Messages,
-}
 
 /// One call, as it passed through the proxy.
 #[derive(Clone, Debug)]
