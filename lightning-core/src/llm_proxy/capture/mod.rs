@@ -3,14 +3,17 @@
 //! The forwarding plane [begins](Recorder::begin) a call, passes bytes on, and hands over what went by. Nothing here slows a
 //! call or can make it fail; nothing here knows how the bytes travelled.
 
+mod body;
 mod recorder;
+mod spans;
+mod writer;
 
 use bytes::Bytes;
 
 use crate::types::{AttemptId, RolloutId, Timestamp};
 
 pub(crate) use crate::model_wire::Endpoint;
-pub(crate) use recorder::{CallTicket, Recorder, RecorderOptions};
+pub(crate) use recorder::{CallTicket, Recorder, RecorderFigures, RecorderOptions};
 
 /// One call, as it passed through the proxy.
 #[derive(Clone, Debug)]
