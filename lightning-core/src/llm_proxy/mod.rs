@@ -2,6 +2,10 @@
 //!
 //! Knows no HTTP.
 
+#[cfg(feature = "llm-proxy")]
+#[allow(dead_code, unused_imports, reason = "the forwarding plane calls it")]
+pub(crate) mod capture;
+
 use std::{fmt, future::Future, ops::Deref, pin::Pin, sync::Arc};
 
 use serde::{Deserialize, Serialize};
