@@ -11,7 +11,6 @@ use hyper::{
     header::{self, HeaderValue},
     http::request::Parts,
 };
-use rand::RngExt as _;
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -27,6 +26,7 @@ use super::{
     upstream::{NoReply, Reply},
 };
 use crate::{
+    ids::IdSource,
     llm_proxy::{ApiFamily, capture::Exchange},
     store::{Store, StoreFuture},
     types::{RolloutMode, Timestamp},
@@ -178,7 +178,7 @@ pub(super) async fn forward(
                 retry_after,
                 has_other: model.has_other(&tried, clock.now()),
             };
-            if let Some(delay) = retry::decide(state, &model.spec.retries, rand::rng().random())
+            if let Some(delay) = retry::decide(state, &model.spec.retries, jitter(&*shared.ids))
                 && call.begin_again(&model, backend, &outcome, delay, until).await
             {
                 continue;
@@ -407,6 +407,12 @@ impl<'a> Call<'a> {
         let tee = Tee::new(body, reply.first, record, patience, held);
         Response::from_parts(head, Outgoing::Tee(Box::new(tee)))
     }
+}
+
+/// A number from 0 to 1.
+fn jitter(ids: &dyn IdSource) -> f64 {
+    let digits = u16::from_str_radix(&ids.hex(4), 16);
+    f64::from(digits.unwrap_or_default()) / f64::from(u16::MAX)
 }
 
 /// There is no such model.
