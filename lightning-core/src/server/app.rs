@@ -47,7 +47,7 @@ pub(super) struct App {
 
 impl App {
     pub(super) fn new(store: Arc<dyn Store>, options: &ServerOptions, draining: CancellationToken) -> Shared {
-        let mut features = vec![wire::WAIT, wire::IDEMPOTENCY, wire::BATCH];
+        let mut features = vec![wire::WAIT, wire::IDEMPOTENCY, wire::BATCH, wire::FLEET];
         if store.capabilities().durable {
             features.push(wire::DURABLE);
         }
