@@ -74,13 +74,16 @@ pub(super) fn of_call(call: &Exchange, ids: &dyn IdSource, resource: &Arc<SpanRe
         let call_span = &mut spans[0];
         let reasons = finish_reasons(&answered);
         if !reasons.is_empty() {
-            outer
+            call_span
                 .attributes
                 .insert(FINISH_REASONS.to_owned(), reasons.clone().into());
         }
         let mut raw = span(semconv::RAW_REQUEST);
         raw.parent_id = Some(call_span.span_id.clone());
-        raw.parent = Some(SpanContext::new(call_span.trace_id.clone(), call_span.span_id.clone()));
+        raw.parent = Some(SpanContext::new(
+            call_span.trace_id.clone(),
+            call_span.span_id.clone(),
+        ));
         raw.status.clone_from(&call_span.status);
         raw.attributes = raw_attributes(&request, answered);
         if !reasons.is_empty() {
