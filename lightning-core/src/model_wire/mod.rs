@@ -26,17 +26,44 @@ pub(crate) enum Endpoint {
     /// OpenAI's `/v1/chat/completions`.
     ChatCompletions,
     /// OpenAI's `/v1/completions`.
-    #[cfg_attr(not(feature = "llm-proxy"), expect(dead_code, reason = "only the proxy sees it"))]
+    #[cfg_attr(
+        not(feature = "llm-proxy"),
+        expect(dead_code, reason = "only the proxy sees it")
+    )]
     Completions,
     /// OpenAI's `/v1/embeddings`.
-    #[cfg_attr(not(feature = "llm-proxy"), expect(dead_code, reason = "only the proxy sees it"))]
+    #[cfg_attr(
+        not(feature = "llm-proxy"),
+        expect(dead_code, reason = "only the proxy sees it")
+    )]
     Embeddings,
     /// OpenAI's `/v1/responses`.
-    #[cfg_attr(not(feature = "llm-proxy"), expect(dead_code, reason = "only the proxy sees it"))]
+    #[cfg_attr(
+        not(feature = "llm-proxy"),
+        expect(dead_code, reason = "only the proxy sees it")
+    )]
     Responses,
     /// Anthropic's `/v1/messages`.
-    #[cfg_attr(not(feature = "llm-proxy"), expect(dead_code, reason = "only the proxy sees it"))]
+    #[cfg_attr(
+        not(feature = "llm-proxy"),
+        expect(dead_code, reason = "only the proxy sees it")
+    )]
     Messages,
+}
+
+#[cfg(feature = "llm-proxy")]
+impl Endpoint {
+    /// The interface at this path, which begins with `/v1/`.
+    pub(crate) fn of_path(path: &str) -> Option<Self> {
+        match path.trim_end_matches('/') {
+            "/v1/chat/completions" => Some(Self::ChatCompletions),
+            "/v1/completions" => Some(Self::Completions),
+            "/v1/embeddings" => Some(Self::Embeddings),
+            "/v1/responses" => Some(Self::Responses),
+            "/v1/messages" => Some(Self::Messages),
+            _ => None,
+        }
+    }
 }
 
 /// Puts the events of a streamed answer together to the answer that would have come in one piece.
