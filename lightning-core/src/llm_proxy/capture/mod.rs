@@ -3,28 +3,17 @@
 //! The forwarding plane [begins](Recorder::begin) a call, passes bytes on, and hands over what went by. Nothing here slows a
 //! call or can make it fail; nothing here knows how the bytes travelled.
 
+mod body;
 mod recorder;
+mod spans;
+mod writer;
 
 use bytes::Bytes;
 
 use crate::types::{AttemptId, RolloutId, Timestamp};
 
-pub(crate) use recorder::{CallTicket, Recorder, RecorderOptions};
-
-/// Which of the interfaces a call was made through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Endpoint {
-    /// OpenAI's `/v1/chat/completions`.
-    ChatCompletions,
-    /// OpenAI's `/v1/completions`.
-    Completions,
-    /// OpenAI's `/v1/embeddings`.
-    Embeddings,
-    /// OpenAI's `/v1/responses`.
-    Responses,
-    /// Anthropic's `/v1/messages`.
-    Messages,
-}
+pub(crate) use crate::model_wire::Endpoint;
+pub(crate) use recorder::{CallTicket, Recorder, RecorderFigures, RecorderOptions};
 
 /// One call, as it passed through the proxy.
 #[derive(Clone, Debug)]
