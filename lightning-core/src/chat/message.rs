@@ -117,7 +117,7 @@ fn text_of(content: &Value) -> String {
 }
 
 /// What a chat model answered.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ChatAnswer {
     /// The text of the first choice; empty if it only calls tools.
