@@ -184,7 +184,7 @@ impl ToolCall {
 }
 
 /// What a chat model answered.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ChatAnswer {
     /// The text of the first choice; empty if it only calls tools.

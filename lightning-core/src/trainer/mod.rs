@@ -3,11 +3,13 @@
 //! [`Trainer::fit`] runs an algorithm together with runners of an agent, in this process. Algorithm and runners meet only
 //! in the store. Everything that can be wrong beforehand is refused before anything starts. [`Trainer::dev`] is the dry run.
 
+mod beginning;
 mod builder;
 mod defaults;
 mod dev;
 mod display;
 mod error;
+mod failure;
 mod record;
 mod report;
 mod session;
@@ -20,11 +22,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use self::{builder::Parts, session::Session};
+use self::{beginning::Beginning, builder::Parts, session::Session};
 pub use self::{
+    beginning::Resume,
     builder::{HasAlgorithm, NoAlgorithm, TrainerBuilder, With},
     dev::{Dev, DevProblem, DevReport, DevTrace},
     error::TrainerError,
+    failure::RunFailure,
     report::FitReport,
 };
 use crate::{
@@ -73,7 +77,7 @@ impl<T: Task, O: AlgoOutput> Trainer<T, O> {
     ///
     /// Then the runners are told to stop: they finish what they have, within the grace of the
     /// [strategy](TrainerBuilder::strategy), and are aborted otherwise. The end of a runner by an error ends the run.
-    /// Dropping the future aborts the algorithm and the runners; the attempts under way end as failed.
+    /// With a [run folder](TrainerBuilder::run_dir) in which a run was begun before, it goes on with that run. Dropping the future aborts the algorithm and the runners; the attempts under way end as failed.
     ///
     /// # Errors
     ///
@@ -86,8 +90,11 @@ impl<T: Task, O: AlgoOutput> Trainer<T, O> {
     ) -> Fit<'_, O> {
         let (agent, train, val) = (Arc::new(agent), train.into_dataset(), val.into_dataset());
         Fit(Box::pin(async move {
-            let store = self.parts.store.open().await?;
-            Session::new("run", store, &*self.algorithm, &self.parts, agent, train, val)?
+            let (algorithm, parts) = (&*self.algorithm, &self.parts);
+            let beginning = Beginning::of(parts, session::identity(algorithm)?, (train.clone(), val.clone()));
+            let beginning = beginning.await?;
+            let store = parts.store.open(parts.run_dir.as_deref()).await?;
+            Session::new(beginning, store, algorithm, parts, agent, train, val)?
                 .run()
                 .await
         }))
