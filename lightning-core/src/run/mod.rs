@@ -26,6 +26,7 @@ use rand::{SeedableRng, rngs::StdRng};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::stop::StopSwitch;
 pub use self::{
     checkpoint::Checkpoint,
     error::{EvaluateError, RunError},
@@ -74,6 +75,7 @@ struct Shared {
     metrics: MetricLog,
     progress: Arc<dyn ProgressSink>,
     stop_when: StopWhen,
+    stop_switch: StopSwitch,
     scores: Mutex<Scores>,
     tally: Mutex<Tally>,
 }
@@ -101,6 +103,7 @@ pub struct RunContextBuilder {
     in_flight: usize,
     progress: Arc<dyn ProgressSink>,
     stop_when: StopWhen,
+    stop_switch: StopSwitch,
 }
 
 impl RunContext {
@@ -117,6 +120,7 @@ impl RunContext {
             in_flight: DEFAULT_IN_FLIGHT,
             progress: Arc::new(Silent),
             stop_when: StopWhen::never(),
+            stop_switch: StopSwitch::default(),
         }
     }
 
@@ -227,12 +231,17 @@ impl RunContext {
 
     /// Why the run should stop now, if it should. An algorithm asks between its rounds.
     pub fn should_stop(&self) -> Option<StopReason> {
-        self.shared.stop_when.reason(&self.achieved())
+        self.stop_when().reason(&self.achieved())
+    }
+
+    /// When the run stops by itself, as it stands now.
+    pub fn stop_when(&self) -> StopWhen {
+        let switched = self.shared.stop_switch.get();
+        switched.unwrap_or_else(|| self.shared.stop_when.clone())
     }
 
     /// What the run has done so far.
     pub fn achieved(&self) -> Achieved {
-        let shared = &*self.shared;
         let scores = *self.scores();
         let (rollouts, usage) = {
             let tally = self.tally();
@@ -245,7 +254,7 @@ impl RunContext {
             seconds: self.seconds(),
             best_score: scores.best,
             rounds_without_improvement: scores.rounds_without_improvement,
-            stop_file_exists: shared.stop_when.stop_file_exists(),
+            stop_file_exists: self.stop_when().stop_file_exists(),
             cancelled: self.is_cancelled(),
         }
     }
@@ -362,6 +371,12 @@ impl RunContextBuilder {
         self
     }
 
+    /// What may replace that condition while the run goes on.
+    pub(crate) fn stop_switch(mut self, switch: StopSwitch) -> Self {
+        self.stop_switch = switch;
+        self
+    }
+
     /// The run, which begins now.
     pub fn build(self) -> RunContext {
         let permits = self.in_flight.clamp(1, Semaphore::MAX_PERMITS);
@@ -379,6 +394,7 @@ impl RunContextBuilder {
                 metrics: MetricLog::default(),
                 progress: self.progress,
                 stop_when: self.stop_when,
+                stop_switch: self.stop_switch,
                 scores: Mutex::default(),
                 tally: Mutex::default(),
             }),

@@ -4,7 +4,7 @@ use std::{any::Any, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Trainer, TrainerError};
+use super::{Controls, Trainer, TrainerError, fleet::Fleet};
 use crate::{
     adapter::TraceAdapter,
     agent::Hook,
@@ -42,6 +42,9 @@ pub(super) struct Parts {
     pub(super) cancellation: CancellationToken,
     pub(super) screen: Option<Screen>,
     pub(super) progress: Option<Arc<dyn ProgressSink>>,
+    pub(super) controls: Controls,
+    /// What executes the rollouts in the place of the trainer's own runners.
+    pub(super) fleet: Option<Arc<dyn Fleet>>,
 }
 
 /// Which store a run uses.
@@ -163,6 +166,8 @@ impl TrainerBuilder<NoAlgorithm> {
                 cancellation: CancellationToken::new(),
                 screen: Some(Screen::stderr()),
                 progress: None,
+                controls: Controls::new(),
+                fleet: None,
             },
         }
     }
@@ -348,6 +353,21 @@ impl<A> TrainerBuilder<A> {
     #[must_use]
     pub fn progress(mut self, sink: Arc<dyn ProgressSink>) -> Self {
         self.parts.progress = Some(sink);
+        self
+    }
+
+    /// What changes the run while it goes on.
+    #[must_use]
+    pub fn controls(mut self, controls: Controls) -> Self {
+        self.parts.controls = controls;
+        self
+    }
+
+    /// What executes the rollouts in the place of the trainer's own runners. The agent that `fit` is given is then only a
+    /// name.
+    #[cfg(feature = "cli")]
+    pub(crate) fn fleet(mut self, fleet: Arc<dyn Fleet>) -> Self {
+        self.parts.fleet = Some(fleet);
         self
     }
 

@@ -4,10 +4,12 @@
 //! in the store. Everything that can be wrong beforehand is refused before anything starts. [`Trainer::dev`] is the dry run.
 
 mod builder;
+mod controls;
 mod defaults;
 mod dev;
 mod display;
 mod error;
+mod fleet;
 mod record;
 mod report;
 mod session;
@@ -20,9 +22,12 @@ use std::{
     task::{Context, Poll},
 };
 
+#[cfg(feature = "cli")]
+pub(crate) use self::fleet::{Fleet, FleetWork};
 use self::{builder::Parts, session::Session};
 pub use self::{
     builder::{HasAlgorithm, NoAlgorithm, TrainerBuilder, With},
+    controls::Controls,
     dev::{Dev, DevProblem, DevReport, DevTrace},
     error::TrainerError,
     report::FitReport,
