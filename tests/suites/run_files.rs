@@ -202,7 +202,7 @@ rollout_config: {retry_condition: [failed, timeouts]}
         ":4:8, `agnet`: there is no such key, did you mean `agent`?",
         ":5:12, `n_runners`: 0 is too small; it must be at least 1",
         ":7:37, `datasets.train.first`: expected a whole number, found text",
-        ":9:55, `resources.prompt.template`: expected text, found a number; put it in quotes",
+        ":9:54, `resources.prompt.template`: expected text, found a number; put it in quotes",
         ":10:20, `stop_when.score`: the variable NO_SUCH_VARIABLE is not set",
         ":11:44, `rollout_config.retry_condition[1]`: there is no `timeouts`, did you mean `timeout`?",
     ] {

@@ -119,7 +119,8 @@ impl RunFile {
                 }) if *of == path => (0, *line, *column),
                 _ => (1, 0, 0),
             });
-            problems.dedup();
+            // What has no value is of no type either.
+            problems.dedup_by(|later, first| later.key == first.key && later.origin == first.origin);
             return Err(ConfigError::Invalid(problems));
         }
         let said = Said::deserialize(root.to_json())

@@ -163,7 +163,7 @@ pub struct RunLock {
 }
 
 /// Does something with a run's folder off the runtime's threads. Cancel safe: once begun it goes on to its end.
-pub(super) async fn on_the_disk<T: Send + 'static>(
+pub(crate) async fn on_the_disk<T: Send + 'static>(
     act: impl FnOnce() -> Result<T, RunError> + Send + 'static,
 ) -> Result<T, RunError> {
     tokio::task::spawn_blocking(act).await.unwrap_or_else(|failure| {

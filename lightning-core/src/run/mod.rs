@@ -7,6 +7,7 @@
 //! This module knows nothing of runners, agents or trainers.
 
 mod checkpoint;
+mod configuration;
 mod error;
 mod evaluator;
 mod folder;
@@ -26,9 +27,9 @@ use rand::{SeedableRng, rngs::StdRng};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::stop::StopSwitch;
 pub use self::{
     checkpoint::Checkpoint,
+    configuration::{ConfigurationHistory, ConfigurationVersion},
     error::{EvaluateError, RunError},
     evaluator::{Evaluation, Evaluator, FailurePolicy},
     folder::{RunFolder, RunLock},
@@ -38,6 +39,7 @@ pub use self::{
     stop::{Achieved, StopReason, StopWhen},
     tally::{ModelUsage, RewardPoint, RolloutCounts},
 };
+pub(crate) use self::{folder::on_the_disk, stop::StopSwitch};
 use self::{metrics::MetricLog, progress::Silent, stop::Scores, tally::Tally};
 use crate::{
     clock::{Clock, SystemClock},

@@ -12,7 +12,7 @@ use crate::{
     execution::Strategy,
     inject::Scope,
     llm_proxy::LlmProxy,
-    run::{ProgressSink, StopWhen},
+    run::{ConfigurationHistory, ProgressSink, StopWhen},
     store::{MemoryStore, Store, open_url},
     terminal::Screen,
     tracer::RecordingOptions,
@@ -43,6 +43,7 @@ pub(super) struct Parts {
     pub(super) screen: Option<Screen>,
     pub(super) progress: Option<Arc<dyn ProgressSink>>,
     pub(super) controls: Controls,
+    pub(super) configuration: Option<ConfigurationHistory>,
     /// What executes the rollouts in the place of the trainer's own runners.
     pub(super) fleet: Option<Arc<dyn Fleet>>,
 }
@@ -167,6 +168,7 @@ impl TrainerBuilder<NoAlgorithm> {
                 screen: Some(Screen::stderr()),
                 progress: None,
                 controls: Controls::new(),
+                configuration: None,
                 fleet: None,
             },
         }
@@ -360,6 +362,13 @@ impl<A> TrainerBuilder<A> {
     #[must_use]
     pub fn controls(mut self, controls: Controls) -> Self {
         self.parts.controls = controls;
+        self
+    }
+
+    /// The configurations that the run uses, to be kept in its folder.
+    #[must_use]
+    pub fn configuration(mut self, history: ConfigurationHistory) -> Self {
+        self.parts.configuration = Some(history);
         self
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::builder::Parts;
 use crate::{
-    run::{RunContext, RunError, StopWhen},
+    run::{ConfigurationHistory, RunContext, RunError, StopWhen},
     types::{JsonObject, RolloutConfig, Timestamp},
 };
 
@@ -34,6 +34,9 @@ pub(super) struct RunRecord {
     val_tasks: Option<usize>,
     /// The kind of each initial resource by its name. What they hold may be secret.
     initial_resources: BTreeMap<String, String>,
+    /// Every version of the run file that was used, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    configuration: Option<ConfigurationHistory>,
     began: Timestamp,
     ended: Option<Timestamp>,
     state: RunState,
@@ -81,6 +84,7 @@ impl RunRecord {
                 .flat_map(|all| all.iter())
                 .map(kind)
                 .collect(),
+            configuration: parts.configuration.clone(),
             began,
             ended: None,
             state: RunState::Running,

@@ -19,7 +19,7 @@ use crate::{
     clock::{Clock as _, SystemClock},
     execution::{ExecutionError, Interrupts, Strategy, Work},
     ids::{IdSource as _, RandomIds},
-    run::{AlgorithmIdentity, RunContext},
+    run::{AlgorithmIdentity, RunContext, on_the_disk},
     runner::{RunnerError, RunnerReport, StopSignal},
     store::{LayeredStore, Store},
     types::{Dataset, Task, Timestamp},
@@ -130,6 +130,10 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             return self.execute().await.map(|output| self.report(output, began));
         }
         let _lock = folder.lock()?;
+        if let Some(history) = self.parts.configuration.clone() {
+            let folder = folder.clone();
+            on_the_disk(move || history.keep_in(&folder)).await?;
+        }
         let tasks = (
             self.cx.train_dataset().map(Dataset::len),
             self.cx.val_dataset().map(Dataset::len),
