@@ -66,12 +66,12 @@ impl RunArgs {
 }
 
 pub(super) async fn run(args: RunArgs, setup: &Setup) -> anyhow::Result<ExitCode> {
-    let loaded = args
-        .overrides()
-        .map_err(ConfigError::from)
-        .and_then(|overrides| RunFile::load(&args.file, &overrides, setup.registry()));
-    let file = match loaded {
-        Ok(file) => file,
+    let loaded = args.overrides().map_err(ConfigError::from).and_then(|overrides| {
+        let file = RunFile::load(&args.file, &overrides, setup.registry())?;
+        Ok((overrides, file))
+    });
+    let (overrides, file) = match loaded {
+        Ok(loaded) => loaded,
         Err(error) => return Ok(refuse(&error)),
     };
     if args.explain {
@@ -83,7 +83,9 @@ pub(super) async fn run(args: RunArgs, setup: &Setup) -> anyhow::Result<ExitCode
         return Ok(ExitCode::SUCCESS);
     }
     let environment = Logging::from_env().context("the environment")?;
-    file.logging(environment)?.install()?;
+    let logging = file.logging(environment)?;
+    let levels = logging.handle();
+    logging.install()?;
     if args.dev {
         // The traces are shown on standard error as they come.
         return match config::dev(&file, setup).await {
@@ -92,7 +94,13 @@ pub(super) async fn run(args: RunArgs, setup: &Setup) -> anyhow::Result<ExitCode
             Err(error) => Err(error.into()),
         };
     }
-    match config::run(&file, setup).await {
+    let (_watch, changes) = config::watch(&file)?;
+    let mut run = config::Run::new(file, overrides, setup).reload_on(changes);
+    // What the environment says of the levels goes before what any version of the file does.
+    if std::env::var_os("LIGHTNING_LOG").is_none_or(|levels| levels.is_empty()) {
+        run = run.levels(levels);
+    }
+    match run.run().await {
         Ok(report) => {
             super::print(&format!("{:#}\n", report.output))?;
             Ok(ExitCode::SUCCESS)

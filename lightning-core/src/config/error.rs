@@ -55,6 +55,10 @@ pub enum ConfigError {
     #[error("the logs cannot be set up: {0}")]
     Logging(String),
 
+    /// The file cannot be watched.
+    #[error("the run file cannot be watched for changes: {0}")]
+    Watch(String),
+
     /// The programs that are its agents cannot be started, or do not stay.
     #[error("{0}")]
     Program(String),

@@ -15,8 +15,9 @@ use crate::{
     client::StoreClient,
     execution::SharedMemory,
     registry::{AnyAgent, Registry},
+    run::ConfigurationHistory,
     store::{Store, open_url},
-    trainer::{Controls, DevReport, FitReport, NoAlgorithm, Trainer, TrainerBuilder},
+    trainer::{Controls, DevReport, NoAlgorithm, Trainer, TrainerBuilder},
     types::{Dataset, RolloutConfig},
 };
 
@@ -42,7 +43,7 @@ type Change = Box<dyn Fn(TrainerBuilder<NoAlgorithm>) -> TrainerBuilder<NoAlgori
 /// # drop(setup);
 /// ```
 pub struct Setup {
-    registry: Registry,
+    registry: Arc<Registry>,
     changes: Vec<Change>,
 }
 
@@ -50,7 +51,7 @@ impl Setup {
     /// These algorithms and agents.
     pub fn new(registry: Registry) -> Self {
         Self {
-            registry,
+            registry: Arc::new(registry),
             changes: Vec::new(),
         }
     }
@@ -70,6 +71,10 @@ impl Setup {
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
+
+    pub(super) fn shared_registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
+    }
 }
 
 impl From<Registry> for Setup {
@@ -86,34 +91,18 @@ impl std::fmt::Debug for Setup {
     }
 }
 
-/// Runs what the file says, to the end of the algorithm.
-///
-/// # Errors
-///
-/// [`ConfigError`]; what can be found beforehand is found before anything starts.
-pub async fn run(file: &RunFile, setup: &Setup) -> Result<FitReport<Value>, ConfigError> {
-    let ready = Ready::new(file, setup, Controls::new()).await?;
-    let Ready {
-        trainer,
-        agent,
-        train,
-        val,
-    } = ready;
-    Ok(trainer.fit(agent, train, val).await?)
-}
-
 /// The dry run of what the file says: [`Trainer::dev`].
 ///
 /// # Errors
 ///
-/// Those of [`run`], and what the dry run finds wanting. An agent that is a program cannot be tried out in this way.
+/// Those of [`Run::run`](super::Run::run), and what the dry run finds wanting. An agent that is a program cannot be tried out in this way.
 pub async fn dev(file: &RunFile, setup: &Setup) -> Result<DevReport<Value>, ConfigError> {
     if let AgentChoice::Program(_) = file.said.agent {
         let message = "a dry run needs the agent in this program, and this one is a program of its own; start a run with \
                        `--set stop_when.rollouts=3` instead";
         return Err(Problem::new(None, "agent.command", message).into());
     }
-    let ready = Ready::new(file, setup, Controls::new()).await?;
+    let ready = Ready::new(file, setup, Controls::new(), &ConfigurationHistory::new()).await?;
     let Ready {
         trainer,
         agent,
@@ -132,7 +121,12 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    pub(super) async fn new(file: &RunFile, setup: &Setup, controls: Controls) -> Result<Self, ConfigError> {
+    pub(super) async fn new(
+        file: &RunFile,
+        setup: &Setup,
+        controls: Controls,
+        history: &ConfigurationHistory,
+    ) -> Result<Self, ConfigError> {
         let said = &file.said;
         let mut problems = Vec::new();
         let train = read(file, "datasets.train", said.datasets.train.clone(), &mut problems).await;
@@ -180,7 +174,10 @@ impl Ready {
         if let Some(programs) = programs {
             trainer = trainer.fleet(Arc::new(programs));
         }
-        let trainer = configured(trainer, said).store(store).controls(controls);
+        let trainer = configured(trainer, said)
+            .store(store)
+            .controls(controls)
+            .configuration(history.clone());
         Ok(Self {
             trainer: trainer.algorithm(algorithm).build()?,
             agent,

@@ -19,15 +19,17 @@ mod node;
 mod parse;
 mod programs;
 mod reference;
+mod reload;
 mod run_file;
 mod said;
 mod schema;
 
 pub use self::{
     error::{ConfigError, Problem},
-    launch::{Setup, dev, run},
+    launch::{Setup, dev},
     layers::Overrides,
     node::Origin,
+    reload::{Run, Watch, watch},
     run_file::{Change, RunFile},
 };
 use crate::registry::Registry;

@@ -29,6 +29,8 @@ const HIDDEN: &str = "[hidden]";
 #[derive(Clone)]
 pub struct RunFile {
     path: Arc<Path>,
+    /// All that was read: the run file, and a file of resources.
+    files: Vec<Arc<Path>>,
     root: Node,
     pub(super) said: Said,
 }
@@ -100,7 +102,8 @@ impl RunFile {
         let mut problems = Vec::new();
         overrides.apply(&mut root, &mut problems);
         reference::resolve(&mut root, "", variables, &mut problems);
-        include_resources(&mut root, variables, &mut problems)?;
+        let mut files = vec![Arc::clone(&path)];
+        files.extend(include_resources(&mut root, variables, &mut problems));
         let schema = schema::for_registry(registry);
         let mut checker = Checker {
             root: &schema,
@@ -125,12 +128,22 @@ impl RunFile {
         }
         let said = Said::deserialize(root.to_json())
             .map_err(|error| Problem::new(None, "", format!("{}: {error}", path.display())))?;
-        Ok(Self { path, root, said })
+        Ok(Self {
+            path,
+            files,
+            root,
+            said,
+        })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// All files that it was read from: itself, and the file of its resources, if they have one.
+    pub fn files(&self) -> &[Arc<Path>] {
+        &self.files
     }
 
     /// Every value with the place where it was written, one a line. Secrets are hidden.
@@ -252,21 +265,17 @@ fn read(path: &Arc<Path>) -> Result<Node, ConfigError> {
     Ok(parse(&text, format)?)
 }
 
-/// Puts the resources of a file of their own where its path stands.
+/// Puts the resources of a file of their own where its path stands, and gives the path.
 fn include_resources(
     root: &mut Node,
     variables: reference::Variables<'_>,
     problems: &mut Vec<Problem>,
-) -> Result<(), ConfigError> {
+) -> Option<Arc<Path>> {
     let NodeValue::Map(entries) = &mut root.value else {
-        return Ok(());
+        return None;
     };
-    let Some(resources) = entries.get_mut("resources") else {
-        return Ok(());
-    };
-    let Some(path) = resources.text() else {
-        return Ok(());
-    };
+    let resources = entries.get_mut("resources")?;
+    let path = resources.text()?;
     let path: Arc<Path> = match resources.origin.folder() {
         Some(folder) => folder.join(path).into(),
         None => Path::new(path).into(),
@@ -278,16 +287,13 @@ fn include_resources(
         }
         Err(ConfigError::Invalid(found)) => problems.extend(found),
         Err(error) => {
-            problems.push(Problem::new(
-                Some(&resources.origin),
-                "resources",
-                error.to_string(),
-            ));
+            let origin = resources.origin.clone();
+            problems.push(Problem::new(Some(&origin), "resources", error.to_string()));
             // Another mistake in the same place would only hide this one.
             entries.remove("resources");
         }
     }
-    Ok(())
+    Some(path)
 }
 
 /// What no schema can say.

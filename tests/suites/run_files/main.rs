@@ -1,5 +1,7 @@
 //! Run files: what they say, how mistakes are told, and that they run.
 
+mod reload;
+
 use std::{
     fs,
     path::Path,
