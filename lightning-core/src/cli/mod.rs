@@ -10,6 +10,7 @@
 //! lightning doctor http://127.0.0.1:4747   whether all is well with it
 //! lightning run run.yaml                   run what a run file says
 //! lightning schema                         what a run file may say, for editors
+//! lightning token new --role runner --file tokens
 //! ```
 //!
 //! A program with algorithms and agents of its own gets all of this by [`main_with`].
@@ -22,6 +23,7 @@ mod look;
 mod run;
 mod serve;
 mod table;
+mod token;
 
 use std::{
     io::{self, Write},
@@ -77,6 +79,7 @@ pub fn main_with(setup: impl Into<Setup>) -> ExitCode {
             Task::Doctor(at) => doctor::run(at).await,
             Task::Run(options) => run::run(options, &setup).await,
             Task::Schema => run::schema(&setup),
+            Task::Token(task) => token::run(task).map(|()| ExitCode::SUCCESS),
         }
     });
     // What still runs, such as a parked read of standard input, must not hold the program up.

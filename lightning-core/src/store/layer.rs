@@ -118,7 +118,22 @@ impl<L: StoreLayer> Store for LayeredStore<L> {
         })
     }
 
+    fn dequeue_for_workers(
+        &self,
+        workers: Vec<WorkerId>,
+        wait: Duration,
+        key: RequestKey,
+    ) -> StoreFuture<'_, Vec<AttemptedRollout>> {
+        Box::pin(async move {
+            self.layer.before("dequeue_for_workers")?;
+            let claimed = self.inner.dequeue_for_workers(workers, wait, key).await?;
+            self.layer.claimed(&claimed);
+            Ok(claimed)
+        })
+    }
+
     pass_on! {
+        fn drain_workers(&self, workers: Option<Vec<WorkerId>>) -> StoreFuture<'_, usize>;
         fn wait_for_rollouts<'a>(&'a self, rollout_ids: &'a [RolloutId], timeout: Option<Duration>)
             -> StoreFuture<'a, Vec<Rollout>>;
         fn wait_for_attempt_end<'a>(&'a self, rollout_id: &'a RolloutId, attempt_id: &'a AttemptId)

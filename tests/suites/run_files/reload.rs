@@ -159,12 +159,8 @@ async fn what_can_change_while_a_run_goes_on_does() {
         !log.contains("key=log.levels before=\"\\\"off"),
         "the levels were off: {log}"
     );
-    for part in [
-        "key=n_runners",
-        "it counts from the next run on key=seed",
-        "n_runners: [",
-    ] {
-        assert_eq!(log.contains(part), part != "n_runners: [", "{part}: {log}");
+    for part in ["key=n_runners", "key=seed", "it counts from the next run on"] {
+        assert!(log.contains(part), "{part}: {log}");
     }
 }
 
