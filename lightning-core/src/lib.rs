@@ -18,7 +18,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `testing` | `testing`: rollouts step by step, assertions, a scripted LLM server, clock and ids by hand, a store that fails on demand, the conformance suite of stores |
-//! | `cli` | `cli`: the program `lightning`, which runs a store and looks into one |
+//! | `cli` | `config`: run files; `cli`: the program `lightning`, which runs them, runs a store, and looks into one |
 //! | `client` | `client`: a store behind a URL, also one of Python's `agl store`; `chat::HttpChat`: a model behind a URL |
 //! | `llm-proxy` | [`llm_proxy`]: the reverse proxy between agents and models, which records their calls |
 //! | `lm` | `lm`: a small language model that is trained and run in the process, on the CPU |
@@ -35,6 +35,8 @@ pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod clock;
+#[cfg(feature = "cli")]
+pub mod config;
 pub mod data;
 pub mod emitter;
 pub mod execution;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use super::run::RunArgs;
 use crate::{
     server::{DEFAULT_PORT, Role},
     types::{RolloutStatus, WorkerStatus},
@@ -19,6 +20,10 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Task {
+    /// Run what a run file says.
+    Run(RunArgs),
+    /// Write the JSON Schema of run files, for editors.
+    Schema,
     /// Run a store, until Ctrl-C or SIGTERM.
     Store(StoreArgs),
     /// Look at rollouts.

@@ -7,6 +7,7 @@
 //! This module knows nothing of runners, agents or trainers.
 
 mod checkpoint;
+mod configuration;
 mod ending;
 mod error;
 mod evaluator;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     checkpoint::Checkpoint,
+    configuration::{ConfigurationHistory, ConfigurationVersion},
     ending::RunEnding,
     error::{EvaluateError, RunError},
     evaluator::{Evaluation, Evaluator, FailurePolicy},
@@ -53,6 +55,7 @@ pub(crate) use self::{
     ending::remove_temporary,
     folder::on_the_disk,
     identity::{difference, digest, digest_of_resources},
+    stop::StopSwitch,
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -92,6 +95,7 @@ struct Shared {
     metrics: MetricLog,
     progress: Arc<dyn ProgressSink>,
     stop_when: StopWhen,
+    stop_switch: StopSwitch,
     scores: Mutex<Scores>,
     tally: Mutex<Tally>,
     journal: Journal,
@@ -119,6 +123,7 @@ pub struct RunContextBuilder {
     in_flight: usize,
     progress: Arc<dyn ProgressSink>,
     stop_when: StopWhen,
+    stop_switch: StopSwitch,
 }
 
 impl RunContext {
@@ -137,6 +142,7 @@ impl RunContext {
             in_flight: DEFAULT_IN_FLIGHT,
             progress: Arc::new(Silent),
             stop_when: StopWhen::never(),
+            stop_switch: StopSwitch::default(),
         }
     }
 
@@ -346,12 +352,17 @@ impl RunContext {
 
     /// Why the run should stop now, if it should. An algorithm asks between its rounds.
     pub fn should_stop(&self) -> Option<StopReason> {
-        self.shared.stop_when.reason(&self.achieved())
+        self.stop_when().reason(&self.achieved())
+    }
+
+    /// When the run stops by itself, as it stands now.
+    pub fn stop_when(&self) -> StopWhen {
+        let switched = self.shared.stop_switch.get();
+        switched.unwrap_or_else(|| self.shared.stop_when.clone())
     }
 
     /// What the run has done so far.
     pub fn achieved(&self) -> Achieved {
-        let shared = &*self.shared;
         let scores = *self.scores();
         let (rollouts, usage) = {
             let tally = self.tally();
@@ -364,7 +375,7 @@ impl RunContext {
             seconds: self.seconds(),
             best_score: scores.best,
             rounds_without_improvement: scores.rounds_without_improvement,
-            stop_file_exists: shared.stop_when.stop_file_exists(),
+            stop_file_exists: self.stop_when().stop_file_exists(),
             cancelled: self.is_cancelled(),
         }
     }
@@ -496,6 +507,12 @@ impl RunContextBuilder {
         self
     }
 
+    /// What may replace that condition while the run goes on.
+    pub(crate) fn stop_switch(mut self, switch: StopSwitch) -> Self {
+        self.stop_switch = switch;
+        self
+    }
+
     /// The run, which begins now.
     pub fn build(self) -> RunContext {
         let permits = self.in_flight.clamp(1, Semaphore::MAX_PERMITS);
@@ -519,6 +536,7 @@ impl RunContextBuilder {
                 metrics: MetricLog::default(),
                 progress: self.progress,
                 stop_when: self.stop_when,
+                stop_switch: self.stop_switch,
                 scores: Mutex::default(),
                 tally: Mutex::default(),
             }),

@@ -1,6 +1,10 @@
 //! When a run should stop.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +27,20 @@ pub struct StopWhen {
     score: Option<f64>,
     rounds_without_improvement: Option<u64>,
     file: Option<PathBuf>,
+}
+
+/// A condition that takes the place of a run's own while the run goes on. A clone is the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StopSwitch(Arc<Mutex<Option<StopWhen>>>);
+
+impl StopSwitch {
+    pub(crate) fn set(&self, condition: StopWhen) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(condition);
+    }
+
+    pub(super) fn get(&self) -> Option<StopWhen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// What a run has done so far.

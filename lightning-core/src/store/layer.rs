@@ -36,6 +36,11 @@ pub trait StoreLayer: Send + Sync + 'static {
     fn after(&self, answer: Answer) -> Result<Answer, StoreError> {
         Ok(answer)
     }
+
+    /// Sees what was claimed, in whatever way.
+    fn claimed(&self, rollouts: &[AttemptedRollout]) {
+        let _ = rollouts;
+    }
 }
 
 /// A store behind a [`StoreLayer`].
@@ -74,17 +79,60 @@ impl<L: StoreLayer> Store for LayeredStore<L> {
         Box::pin(async move {
             self.layer.before("execute")?;
             let answer = self.inner.execute(self.layer.request(request)).await?;
+            if let Answer::Dequeued(rollouts) = &answer {
+                self.layer.claimed(rollouts);
+            }
             self.layer.after(answer)
         })
     }
 
+    fn dequeue_or_wait(
+        &self,
+        limit: usize,
+        worker_id: Option<WorkerId>,
+        wait: Duration,
+    ) -> StoreFuture<'_, Vec<AttemptedRollout>> {
+        Box::pin(async move {
+            self.layer.before("dequeue_or_wait")?;
+            let claimed = self.inner.dequeue_or_wait(limit, worker_id, wait).await?;
+            self.layer.claimed(&claimed);
+            Ok(claimed)
+        })
+    }
+
+    fn dequeue_or_wait_once(
+        &self,
+        limit: usize,
+        worker_id: Option<WorkerId>,
+        wait: Duration,
+        key: RequestKey,
+    ) -> StoreFuture<'_, Vec<AttemptedRollout>> {
+        Box::pin(async move {
+            self.layer.before("dequeue_or_wait_once")?;
+            let claimed = self
+                .inner
+                .dequeue_or_wait_once(limit, worker_id, wait, key)
+                .await?;
+            self.layer.claimed(&claimed);
+            Ok(claimed)
+        })
+    }
+
+    fn dequeue_for_workers(
+        &self,
+        workers: Vec<WorkerId>,
+        wait: Duration,
+        key: RequestKey,
+    ) -> StoreFuture<'_, Vec<AttemptedRollout>> {
+        Box::pin(async move {
+            self.layer.before("dequeue_for_workers")?;
+            let claimed = self.inner.dequeue_for_workers(workers, wait, key).await?;
+            self.layer.claimed(&claimed);
+            Ok(claimed)
+        })
+    }
+
     pass_on! {
-        fn dequeue_or_wait(&self, limit: usize, worker_id: Option<WorkerId>, wait: Duration)
-            -> StoreFuture<'_, Vec<AttemptedRollout>>;
-        fn dequeue_or_wait_once(&self, limit: usize, worker_id: Option<WorkerId>, wait: Duration, key: RequestKey)
-            -> StoreFuture<'_, Vec<AttemptedRollout>>;
-        fn dequeue_for_workers(&self, workers: Vec<WorkerId>, wait: Duration, key: RequestKey)
-            -> StoreFuture<'_, Vec<AttemptedRollout>>;
         fn drain_workers(&self, workers: Option<Vec<WorkerId>>) -> StoreFuture<'_, usize>;
         fn wait_for_rollouts<'a>(&'a self, rollout_ids: &'a [RolloutId], timeout: Option<Duration>)
             -> StoreFuture<'a, Vec<Rollout>>;

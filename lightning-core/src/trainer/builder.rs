@@ -10,7 +10,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Resume, RunFailure, Trainer, TrainerError, failure::OnFailure};
+use super::{Controls, Resume, RunFailure, Trainer, TrainerError, failure::OnFailure, fleet::Fleet};
 use crate::{
     adapter::TraceAdapter,
     agent::Hook,
@@ -18,7 +18,7 @@ use crate::{
     execution::Strategy,
     inject::Scope,
     llm_proxy::LlmProxy,
-    run::{ProgressSink, StopWhen},
+    run::{ConfigurationHistory, ProgressSink, StopWhen},
     store::{MemoryStore, Store, open_url},
     terminal::Screen,
     tracer::RecordingOptions,
@@ -50,6 +50,10 @@ pub(super) struct Parts {
     pub(super) cancellation: CancellationToken,
     pub(super) screen: Option<Screen>,
     pub(super) progress: Option<Arc<dyn ProgressSink>>,
+    pub(super) controls: Controls,
+    pub(super) configuration: Option<ConfigurationHistory>,
+    /// What executes the rollouts in the place of the trainer's own runners.
+    pub(super) fleet: Option<Arc<dyn Fleet>>,
 }
 
 /// Which store a run uses.
@@ -181,6 +185,9 @@ impl TrainerBuilder<NoAlgorithm> {
                 cancellation: CancellationToken::new(),
                 screen: Some(Screen::stderr()),
                 progress: None,
+                controls: Controls::new(),
+                configuration: None,
+                fleet: None,
             },
         }
     }
@@ -385,6 +392,28 @@ impl<A> TrainerBuilder<A> {
     #[must_use]
     pub fn progress(mut self, sink: Arc<dyn ProgressSink>) -> Self {
         self.parts.progress = Some(sink);
+        self
+    }
+
+    /// What changes the run while it goes on.
+    #[must_use]
+    pub fn controls(mut self, controls: Controls) -> Self {
+        self.parts.controls = controls;
+        self
+    }
+
+    /// The configurations that the run uses, to be kept in its folder.
+    #[must_use]
+    pub fn configuration(mut self, history: ConfigurationHistory) -> Self {
+        self.parts.configuration = Some(history);
+        self
+    }
+
+    /// What executes the rollouts in the place of the trainer's own runners. The agent that `fit` is given is then only a
+    /// name.
+    #[cfg(feature = "cli")]
+    pub(crate) fn fleet(mut self, fleet: Arc<dyn Fleet>) -> Self {
+        self.parts.fleet = Some(fleet);
         self
     }
 

@@ -5,11 +5,13 @@
 
 mod beginning;
 mod builder;
+mod controls;
 mod defaults;
 mod dev;
 mod display;
 mod error;
 mod failure;
+mod fleet;
 mod record;
 mod report;
 mod session;
@@ -22,10 +24,13 @@ use std::{
     task::{Context, Poll},
 };
 
+#[cfg(feature = "cli")]
+pub(crate) use self::fleet::{Fleet, FleetWork};
 use self::{beginning::Beginning, builder::Parts, session::Session};
 pub use self::{
     beginning::Resume,
     builder::{HasAlgorithm, NoAlgorithm, TrainerBuilder, With},
+    controls::Controls,
     dev::{Dev, DevProblem, DevReport, DevTrace},
     error::TrainerError,
     failure::RunFailure,

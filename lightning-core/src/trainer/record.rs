@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{beginning::Beginning, builder::Parts};
 use crate::{
-    run::{AlgorithmIdentity, RunContext, RunError, StopWhen, difference},
+    run::{AlgorithmIdentity, ConfigurationHistory, RunContext, RunError, StopWhen, difference},
     types::{JsonObject, RolloutConfig, Timestamp},
 };
 
@@ -120,6 +120,9 @@ pub(super) struct RunRecord {
     /// The kind of each initial resource by its name. What they hold may be secret.
     initial_resources: BTreeMap<String, String>,
     digests: Digests,
+    /// Every version of the run file that was used, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    configuration: Option<ConfigurationHistory>,
     /// When the first process of the run began.
     began: Timestamp,
     ended: Option<Timestamp>,
@@ -177,6 +180,7 @@ impl RunRecord {
                 .map(kind)
                 .collect(),
             digests: beginning.digests.clone(),
+            configuration: parts.configuration.clone(),
             began: beginning.began.unwrap_or(now),
             ended: None,
             processes,

@@ -2,20 +2,26 @@
 
 use std::sync::Arc;
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future::BoxFuture};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    FitReport, TrainerError, beginning::Beginning, builder::Parts, defaults::Defaults, display::Display,
-    failure, record::RunRecord,
+    FitReport, TrainerError,
+    beginning::Beginning,
+    builder::Parts,
+    defaults::Defaults,
+    display::Display,
+    failure,
+    fleet::{FleetWork, Own, Wanted},
+    record::RunRecord,
 };
 use crate::{
-    agent::{Agent, Hook, HookFuture, RolloutContext, RolloutEnd},
+    agent::Agent,
     algorithm::{AlgoOutput, Algorithm, AlgorithmContext, TrainerInfo},
     clock::{Clock as _, SystemClock},
     execution::{ExecutionError, Interrupts, Strategy, Work},
-    run::{AlgorithmIdentity, RunContext, RunEnding},
-    runner::{Runner, StopSignal},
+    run::{AlgorithmIdentity, RunContext, RunEnding, on_the_disk},
+    runner::{RunnerError, RunnerReport, StopSignal},
     store::{LayeredStore, Store},
     types::{Dataset, Task, Timestamp},
 };
@@ -89,6 +95,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             .accept_changes(beginning.accepts_changes)
             .seed(parts.seed)
             .stop_when(parts.stop_when.clone())
+            .stop_switch(parts.controls.stop_when.clone())
             .cancellation(parts.cancellation.child_token())
             .algorithm(identity(algorithm)?);
         if let Some(path) = &parts.run_dir {
@@ -157,6 +164,10 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         if folder.is_temporary() {
             return self.execute().await.map(|output| self.report(output, began));
         }
+        if let Some(history) = self.parts.configuration.clone() {
+            let folder = folder.clone();
+            on_the_disk(move || history.keep_in(&folder)).await?;
+        }
         let tasks = (
             self.cx.train_dataset().map(Dataset::len),
             self.cx.val_dataset().map(Dataset::len),
@@ -211,12 +222,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         );
         let (stop, last_words) = (StopSignal::new(), TaskTracker::new());
         let work = Work {
-            runners: (0..self.parts.n_runners)
-                .map(|number| {
-                    let (runner, stop) = (self.runner(number, &last_words), stop.clone());
-                    async move { runner.iter(&stop).await }.boxed()
-                })
-                .collect(),
+            runners: vec![self.fleet(&stop, &last_words)],
             algorithm: self.algorithm.run(&self.cx),
             stop,
             on_interrupt: &|| {
@@ -258,29 +264,31 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         format!("{}-runner-", self.run.id())
     }
 
-    fn runner(&self, number: usize, last_words: &TaskTracker) -> Runner<T> {
-        let mut runner = Runner::builder(Arc::clone(&self.agent), Arc::clone(&self.store))
-            .worker_id(format!("{}{number}", self.workers()))
-            .extensions(&self.parts.scope)
-            .max_rollouts(self.parts.max_rollouts)
-            .patience(self.parts.store_patience)
-            .last_words(last_words.clone())
-            .hook(Arc::new(Counting(self.run.clone())));
-        if let Some(options) = &self.parts.recording {
-            // How long to go on trying is said by the patience above.
-            let patience = self.parts.store_patience;
-            runner = runner.recording(options.clone()).patience(patience);
+    fn fleet(
+        &self,
+        stop: &StopSignal,
+        last_words: &TaskTracker,
+    ) -> BoxFuture<'static, Result<RunnerReport, RunnerError>> {
+        let wanted = Wanted::new(self.parts.controls.n_runners(), self.parts.n_runners);
+        let (store, run, stop) = (Arc::clone(&self.store), self.run.clone(), stop.clone());
+        match &self.parts.fleet {
+            Some(fleet) => fleet.run(FleetWork {
+                store,
+                run,
+                stop,
+                wanted,
+            }),
+            None => {
+                let own = Own {
+                    agent: Arc::clone(&self.agent),
+                    store,
+                    run,
+                    parts: self.parts.clone(),
+                    last_words: last_words.clone(),
+                };
+                own.run(stop, wanted).boxed()
+            }
         }
-        if let Some(grace) = self.parts.abort_grace {
-            runner = runner.abort_grace(grace);
-        }
-        if let Some(interval) = self.parts.heartbeat {
-            runner = runner.heartbeat(interval);
-        }
-        for hook in &self.parts.hooks {
-            runner = runner.hook(Arc::clone(hook));
-        }
-        runner.build()
     }
 
     fn explain(&self, error: ExecutionError) -> TrainerError {
@@ -326,15 +334,5 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             metrics: run.metrics(),
             run_dir: (!run.folder().is_temporary()).then(|| run.folder().path().to_owned()),
         }
-    }
-}
-
-/// Counts what the runners do, for the report and the stop conditions.
-struct Counting(RunContext);
-
-impl Hook for Counting {
-    fn on_rollout_end<'a>(&'a self, _: &'a RolloutContext, end: &'a RolloutEnd) -> HookFuture<'a> {
-        self.0.count_attempt(end.succeeded(), &end.spans);
-        Box::pin(std::future::ready(Ok(())))
     }
 }
