@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! lightning store                          run a store
+//! lightning proxy --config models.yaml      run an LLM proxy
 //! lightning rollouts list --status failed  what is in it
 //! lightning rollouts show ro-0123456789ab
 //! lightning spans list ro-0123456789ab
@@ -16,6 +17,7 @@
 mod args;
 mod doctor;
 mod look;
+mod proxy;
 mod serve;
 mod table;
 mod token;
@@ -46,6 +48,7 @@ pub fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match args.task {
             Task::Store(options) => serve::run(options).await,
+            Task::Proxy(options) => proxy::run(options).await,
             Task::Rollouts(task) => look::rollouts(task).await.map(|()| ExitCode::SUCCESS),
             Task::Spans(task) => look::spans(task).await.map(|()| ExitCode::SUCCESS),
             Task::Workers(task) => look::workers(task).await.map(|()| ExitCode::SUCCESS),

@@ -23,6 +23,7 @@
 //! | `lightning::baseline` | what the algorithm `baseline` sees of each rollout |
 //! | `lightning::chat` | calls of a chat model that are made again, or cannot be recorded |
 //! | `lightning::client` | requests to a store over HTTP that are made again |
+//! | `lightning::llm_proxy` | the proxy: connections, calls that break off or are tried again, backends that are left alone |
 //! | `lightning::run` | evaluations that are given up, metrics that cannot be written |
 //! | `lightning::runner` | attempts that fail, heartbeats, a store that cannot be reached |
 //! | `lightning::server` | connections, requests that failed or were refused, tokens; each request at `debug` |

@@ -8,6 +8,7 @@ mod defaults;
 mod dev;
 mod display;
 mod error;
+mod proxy;
 mod record;
 mod report;
 mod session;

@@ -6,7 +6,12 @@ use futures::FutureExt as _;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    FitReport, TrainerError, builder::Parts, defaults::Defaults, display::Display, record::RunRecord,
+    FitReport, TrainerError,
+    builder::Parts,
+    defaults::Defaults,
+    display::Display,
+    proxy::{RunProxy, WaitForCalls},
+    record::RunRecord,
 };
 use crate::{
     agent::{Agent, Hook, HookFuture, RolloutContext, RolloutEnd},
@@ -76,8 +81,10 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         }
         let run = run.build();
         let mut scope = parts.scope.clone().with_store(filled).with_run(run.clone());
-        if let Some(resources) = &parts.initial_resources {
-            scope = scope.with_initial_resources(resources.clone());
+        // The models of a proxy are resources too; they are known once it listens.
+        let has_proxy = scope.llm_proxy().is_ok();
+        if parts.initial_resources.is_some() || has_proxy {
+            scope = scope.with_initial_resources(parts.initial_resources.clone().unwrap_or_default());
         }
         let mut trainer = TrainerInfo::default();
         (trainer.n_runners, trainer.max_rollouts) = (parts.n_runners, parts.max_rollouts);
@@ -150,12 +157,29 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
     async fn execute(&self) -> Result<O, TrainerError> {
         // Whether the store can be reached shows before anything else begins.
         let store = self.store.statistics().await?;
-        if let Some(resources) = &self.parts.initial_resources {
-            self.store.add_resources(resources.clone()).await?;
+        let proxy = RunProxy::start(self.parts.scope.llm_proxy().ok(), &self.store).await?;
+        let output = self.execute_with(store.name, proxy.as_ref()).await;
+        if let Some(proxy) = proxy {
+            proxy.stop().await;
+        }
+        output
+    }
+
+    async fn execute_with(&self, store: String, proxy: Option<&RunProxy>) -> Result<O, TrainerError> {
+        let given = self.parts.initial_resources.as_ref();
+        let resources = match proxy {
+            Some(proxy) => Some(proxy.resources(given)?),
+            None => given.cloned(),
+        };
+        let mut cx = self
+            .cx
+            .with_datasets(self.cx.train_dataset().cloned(), self.cx.val_dataset().cloned());
+        if let Some(resources) = resources {
+            cx = cx.with_initial_resources(resources.clone());
+            self.store.add_resources(resources).await?;
         }
         let agent = self.agent.name().into_owned();
-        self.display
-            .begin(&self.run, self.parts, &self.cx, agent, store.name);
+        self.display.begin(&self.run, self.parts, &cx, agent, store);
         tracing::debug!(
             target: "lightning::trainer",
             run_id = self.run.id(),
@@ -173,7 +197,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
                     async move { runner.iter(&stop).await }.boxed()
                 })
                 .collect(),
-            algorithm: self.algorithm.run(&self.cx),
+            algorithm: self.algorithm.run(&cx),
             stop,
             on_interrupt: &|| {
                 self.display
@@ -215,6 +239,10 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         }
         for hook in &self.parts.hooks {
             runner = runner.hook(Arc::clone(hook));
+        }
+        // The last one, because other hooks may call models too.
+        if let Ok(proxy) = self.parts.scope.llm_proxy() {
+            runner = runner.hook(Arc::new(WaitForCalls(proxy.clone())));
         }
         runner.build()
     }
