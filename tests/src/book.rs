@@ -14,6 +14,10 @@ struct OptimisePrompts;
 #[doc = include_str!("../../docs/src/run-a-store.md")]
 struct RunAStore;
 
+#[cfg(feature = "full")]
+#[doc = include_str!("../../docs/src/llm-proxy.md")]
+struct LlmProxy;
+
 #[doc = include_str!("../../docs/src/store.md")]
 struct Store;
 

@@ -26,6 +26,8 @@ pub(super) enum Task {
     Schema,
     /// Run a store, until Ctrl-C or SIGTERM.
     Store(StoreArgs),
+    /// Run an LLM proxy, until Ctrl-C or SIGTERM.
+    Proxy(ProxyArgs),
     /// Look at rollouts.
     #[command(subcommand)]
     Rollouts(RolloutsTask),
@@ -71,6 +73,38 @@ pub(super) struct StoreArgs {
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(super) max_body: u32,
     /// What is logged: a level, or directives such as `warn,lightning::server=debug`.
+    #[arg(long, env = "LIGHTNING_LOG", default_value = "warn,lightning=info")]
+    pub(super) log_level: String,
+    /// How a line of the log is written.
+    #[arg(long, env = "LIGHTNING_LOG_FORMAT", value_enum, ignore_case = true, default_value_t = LogStyle::Text)]
+    pub(super) log_format: LogStyle,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ProxyArgs {
+    /// The file with the models: YAML, JSON or TOML. It is read again on SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// The address to listen on. Other than loopback ones need a token, or `--insecure`.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(super) host: String,
+    /// The port; 0 picks one that is free.
+    #[arg(long, default_value_t = crate::llm_proxy::DEFAULT_PORT)]
+    pub(super) port: u16,
+    /// Where calls of rollouts are recorded: the address of a store's server, or `sqlite:PATH`. A server's token stands in
+    /// the variable LIGHTNING_STORE_TOKEN. Without a store nothing is recorded.
+    #[arg(long, value_name = "URL", env = "LIGHTNING_STORE_URL", hide_env_values = true)]
+    pub(super) store: Option<String>,
+    /// A file that holds the token which clients must show as their API key, and nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+    /// Let everybody use the models who can reach the address.
+    #[arg(long)]
+    pub(super) insecure: bool,
+    /// The address that agents use, where it is not the one listened on.
+    #[arg(long, value_name = "URL")]
+    pub(super) public_url: Option<String>,
+    /// What is logged: a level, or directives such as `warn,lightning::llm_proxy=debug`.
     #[arg(long, env = "LIGHTNING_LOG", default_value = "warn,lightning=info")]
     pub(super) log_level: String,
     /// How a line of the log is written.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! lightning store                          run a store
+//! lightning proxy --config models.yaml      run an LLM proxy
 //! lightning rollouts list --status failed  what is in it
 //! lightning rollouts show ro-0123456789ab
 //! lightning spans list ro-0123456789ab
@@ -20,6 +21,7 @@
 mod args;
 mod doctor;
 mod look;
+mod proxy;
 mod run;
 mod serve;
 mod table;
@@ -72,6 +74,7 @@ pub fn main_with(setup: impl Into<Setup>) -> ExitCode {
     let result = runtime.block_on(async {
         match args.task {
             Task::Store(options) => serve::run(options).await,
+            Task::Proxy(options) => proxy::run(options).await,
             Task::Rollouts(task) => look::rollouts(task).await.map(|()| ExitCode::SUCCESS),
             Task::Spans(task) => look::spans(task).await.map(|()| ExitCode::SUCCESS),
             Task::Workers(task) => look::workers(task).await.map(|()| ExitCode::SUCCESS),

@@ -80,7 +80,7 @@ pub(super) async fn run(args: StoreArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The exit status of a program that was interrupted.
-const BROKEN_OFF: u8 = 130;
+pub(super) const BROKEN_OFF: u8 = 130;
 
 /// Reads the tokens again. A file that cannot be used changes nothing.
 fn reload(tokens: &Tokens, file: &std::path::Path) {
@@ -97,13 +97,13 @@ fn reload(tokens: &Tokens, file: &std::path::Path) {
 }
 
 /// What a signal asks for.
-enum Asked {
+pub(super) enum Asked {
     Stop,
     Reload,
 }
 
 #[cfg(unix)]
-struct Signals {
+pub(super) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     /// Listened to only where there is something to reload, and no terminal that could close: else it ends the program.
@@ -112,7 +112,7 @@ struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    fn new(reloads: bool) -> std::io::Result<Self> {
+    pub(super) fn new(reloads: bool) -> std::io::Result<Self> {
         use std::io::IsTerminal as _;
         use tokio::signal::unix::{SignalKind, signal};
         let listens = reloads && !std::io::stdin().is_terminal();
@@ -123,7 +123,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Asked {
+    pub(super) async fn next(&mut self) -> Asked {
         let hang_up = async {
             match &mut self.hang_up {
                 Some(signal) => signal.recv().await,
@@ -139,15 +139,15 @@ impl Signals {
 }
 
 #[cfg(not(unix))]
-struct Signals;
+pub(super) struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    fn new(_: bool) -> std::io::Result<Self> {
+    pub(super) fn new(_: bool) -> std::io::Result<Self> {
         Ok(Self)
     }
 
-    async fn next(&mut self) -> Asked {
+    pub(super) async fn next(&mut self) -> Asked {
         let _ = tokio::signal::ctrl_c().await;
         Asked::Stop
     }

@@ -250,10 +250,14 @@ impl<A> TrainerBuilder<A> {
         self.map_scope(|scope| scope.with_adapter(adapter))
     }
 
-    /// The LLM proxy that the algorithm gets.
+    /// The LLM proxy that agents call and that the algorithm gets.
+    ///
+    /// One that does not run yet is started with the run, records in the run's store, and is stopped with the run. Its
+    /// models are among the initial resources: the first one as `llm`, the others under their own names; what was given
+    /// under such a name stays. Attempts are reported once their calls are recorded.
     #[must_use]
-    pub fn llm_proxy(self, proxy: LlmProxy) -> Self {
-        self.map_scope(|scope| scope.with_llm_proxy(proxy))
+    pub fn llm_proxy(self, proxy: impl Into<LlmProxy>) -> Self {
+        self.map_scope(|scope| scope.with_llm_proxy(proxy.into()))
     }
 
     /// A value of one's own, for `#[inject]` parameters of the algorithm and of the agent.

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::task::TaskTracker;
 
-use super::builder::Parts;
+use super::{builder::Parts, proxy::WaitForCalls};
 use crate::{
     agent::{Agent, Hook, HookFuture, RolloutContext, RolloutEnd},
     run::RunContext,
@@ -129,6 +129,10 @@ impl<T: Task> Own<T> {
         }
         for hook in &parts.hooks {
             runner = runner.hook(Arc::clone(hook));
+        }
+        // The last one, because other hooks may call models too.
+        if let Ok(proxy) = parts.scope.llm_proxy() {
+            runner = runner.hook(Arc::new(WaitForCalls(proxy.clone())));
         }
         runner.build()
     }

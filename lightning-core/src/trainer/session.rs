@@ -13,6 +13,7 @@ use super::{
     display::Display,
     failure,
     fleet::{FleetWork, Own, Wanted},
+    proxy::RunProxy,
     record::RunRecord,
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
     run::{AlgorithmIdentity, RunContext, RunEnding, on_the_disk},
     runner::{RunnerError, RunnerReport, StopSignal},
     store::{LayeredStore, Store},
-    types::{Dataset, Task, Timestamp},
+    types::{Dataset, NamedResources, Task, Timestamp},
 };
 
 /// A run that has been checked and can begin.
@@ -107,8 +108,10 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         }
         let run = run.build();
         let mut scope = parts.scope.clone().with_store(filled).with_run(run.clone());
-        if let Some(resources) = &parts.initial_resources {
-            scope = scope.with_initial_resources(resources.clone());
+        // The models of a proxy are resources too; they are known once it listens.
+        let has_proxy = scope.llm_proxy().is_ok();
+        if parts.initial_resources.is_some() || has_proxy {
+            scope = scope.with_initial_resources(parts.initial_resources.clone().unwrap_or_default());
         }
         let mut trainer = TrainerInfo::default();
         (trainer.n_runners, trainer.max_rollouts) = (parts.n_runners, parts.max_rollouts);
@@ -194,9 +197,28 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
     async fn execute(&self) -> Result<O, TrainerError> {
         // Whether the store can be reached shows before anything else begins.
         let store = self.store.statistics().await?;
+        let proxy = RunProxy::start(self.parts.scope.llm_proxy().ok(), &self.store).await?;
+        let output = self.execute_with(store.name, proxy.as_ref()).await;
+        if let Some(proxy) = proxy {
+            proxy.stop().await;
+        }
+        output
+    }
+
+    async fn execute_with(&self, store: String, proxy: Option<&RunProxy>) -> Result<O, TrainerError> {
+        let given = self.parts.initial_resources.as_ref();
+        let resources = match proxy {
+            Some(proxy) => Some(proxy.resources(given)?),
+            None => given.cloned(),
+        };
+        let mut cx = self
+            .cx
+            .with_datasets(self.cx.train_dataset().cloned(), self.cx.val_dataset().cloned());
+        if let Some(resources) = &resources {
+            cx = cx.with_initial_resources(resources.clone());
+        }
         let agent = self.agent.name().into_owned();
-        self.display
-            .begin(&self.run, self.parts, &self.cx, agent, store.name);
+        self.display.begin(&self.run, self.parts, &cx, agent, store);
         if let Some(since) = self.beginning.began {
             let found = self.run.recover(since, &self.workers()).await?;
             self.display.resumed(found);
@@ -210,7 +232,9 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
                 "the run is resumed"
             );
         }
-        self.add_initial_resources().await?;
+        if let Some(resources) = resources {
+            self.add_initial_resources(resources).await?;
+        }
         tracing::debug!(
             target: "lightning::trainer",
             run_id = self.run.id(),
@@ -223,7 +247,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         let (stop, last_words) = (StopSignal::new(), TaskTracker::new());
         let work = Work {
             runners: vec![self.fleet(&stop, &last_words)],
-            algorithm: self.algorithm.run(&self.cx),
+            algorithm: self.algorithm.run(&cx),
             stop,
             on_interrupt: &|| {
                 self.display
@@ -245,17 +269,14 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
     }
 
     /// The resources to begin with are the latest when the algorithm begins, also of a run that is resumed.
-    async fn add_initial_resources(&self) -> Result<(), TrainerError> {
-        let Some(resources) = &self.parts.initial_resources else {
-            return Ok(());
-        };
+    async fn add_initial_resources(&self, resources: NamedResources) -> Result<(), TrainerError> {
         if self.beginning.began.is_some() {
             let latest = self.store.get_latest_resources().await?;
-            if latest.is_some_and(|latest| latest.resources == *resources) {
+            if latest.is_some_and(|latest| latest.resources == resources) {
                 return Ok(());
             }
         }
-        self.store.add_resources(resources.clone()).await?;
+        self.store.add_resources(resources).await?;
         Ok(())
     }
 

@@ -309,7 +309,7 @@ async fn where_it_cannot_listen_is_said() {
     proxy.start().await.unwrap();
     assert!(proxy.url().unwrap().starts_with("http://127.0.0.1:"));
     let proxy = at("0.0.0.0:0")
-        .open()
+        .insecure()
         .public_url("http://gpu-box:9/")
         .build()
         .unwrap();

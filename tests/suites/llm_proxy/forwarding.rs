@@ -1,11 +1,15 @@
 //! What goes on as it came, and what does not.
 
-use lightning_core::llm_proxy::{ApiFamily, ControlProxy as _, ProxyBackend, ProxyModel, ReverseProxy};
+use std::time::Duration;
+
+use lightning_core::llm_proxy::{
+    ApiFamily, ControlProxy as _, ProxyBackend, ProxyModel, ReverseProxy, TimeLimits,
+};
 use serde_json::json;
 
 use super::{
     upstream::{Upstream, json_answer, with_headers},
-    world::{CHAT, chat, get, model, post, proxy, send},
+    world::{CHAT, chat, get, model, post, proxy, quick, send},
 };
 
 #[tokio::test]
@@ -339,11 +343,19 @@ async fn https_and_paths_in_base_urls_are_understood() {
             "{path}"
         );
     }
-    // Nobody speaks TLS there, which has to be said and not to be waited for.
-    let proxy = proxy(
-        ProxyModel::new("m", format!("https://{}/v1", upstream.address)).retries(super::world::quick()),
-    )
-    .await;
+    // Nobody speaks TLS there, which must not be waited for longer than for a connection.
+    let limits = TimeLimits {
+        connect: Duration::from_millis(50),
+        ..TimeLimits::default()
+    };
+    let silent = Upstream::start(|_, stream| async { Some(stream) }).await;
+    let model = ProxyModel::new("m", format!("https://{}/v1", silent.address));
+    let proxy = proxy(model.time_limits(limits).retries(quick())).await;
     let got = post(&proxy, CHAT, &chat()).await;
     assert_eq!(got.status, 502, "{}", got.text());
+    assert!(
+        got.message().contains("no connection within 50ms"),
+        "{}",
+        got.message()
+    );
 }

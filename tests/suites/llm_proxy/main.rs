@@ -4,5 +4,6 @@ mod control;
 mod forwarding;
 mod retries;
 mod streaming;
+mod training;
 mod upstream;
 mod world;

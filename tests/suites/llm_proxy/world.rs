@@ -83,7 +83,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn connect(proxy: &ReverseProxy) -> Self {
-        let stream = TcpStream::connect(proxy.address().unwrap()).await.unwrap();
+        Self::to(&proxy.address().unwrap().to_string()).await
+    }
+
+    pub(crate) async fn to(address: &str) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
         Self {
             stream,
             read: Vec::new(),

@@ -424,7 +424,7 @@ impl ReverseProxyBuilder {
     }
 
     /// The address to listen on; a free port of 127.0.0.1 if not set. One that can be reached from other machines needs a
-    /// token, or [`open`](Self::open).
+    /// token, or [`insecure`](Self::insecure).
     #[must_use]
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.settings.address = address.into();
@@ -447,7 +447,7 @@ impl ReverseProxyBuilder {
 
     /// Lets everybody use the models who can reach the address.
     #[must_use]
-    pub fn open(mut self) -> Self {
+    pub fn insecure(mut self) -> Self {
         self.is_open = true;
         self
     }
