@@ -9,6 +9,7 @@ const WAIT: u8 = 2;
 const IDEMPOTENCY: u8 = 4;
 const BATCH: u8 = 8;
 const DURABLE: u8 = 16;
+const RECORDS: u8 = 32;
 
 /// What a server announced.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +23,7 @@ impl Features {
             (wire::IDEMPOTENCY, IDEMPOTENCY),
             (wire::BATCH, BATCH),
             (wire::DURABLE, DURABLE),
+            (wire::RECORDS, RECORDS),
         ];
         let named = named
             .iter()
@@ -39,6 +41,10 @@ impl Features {
 
     pub(super) fn batches(self) -> bool {
         self.0 & BATCH != 0
+    }
+
+    pub(super) fn takes_records(self) -> bool {
+        self.0 & RECORDS != 0
     }
 
     pub(super) fn is_durable(self) -> bool {

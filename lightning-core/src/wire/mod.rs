@@ -18,8 +18,8 @@ mod search;
 pub(crate) use body::RolloutBody;
 pub(crate) use body::{
     AttemptUpdateBody, AttemptWaitBody, DequeueBody, EndBody, EnqueueBody, IdTargetsBody, NextIdAnswer,
-    NextIdBody, NextIdsAnswer, OutcomesAnswer, StartAttemptBody, StartBody, VersionQuery, WaitBody,
-    WorkerUpdateBody,
+    NextIdBody, NextIdsAnswer, OutcomesAnswer, PurgeBody, RecordsBody, StartAttemptBody, StartBody,
+    VersionQuery, WaitBody, WorkerUpdateBody,
 };
 #[cfg(feature = "server")]
 pub(crate) use body::{OutcomeBody, RolloutUpdateBody, SpansBody};
@@ -53,6 +53,8 @@ pub(crate) const WAIT: &str = "wait";
 pub(crate) const IDEMPOTENCY: &str = "idempotency";
 /// The server takes spans, and draws sequence ids, many at once; and it gives out earlier versions of resources.
 pub(crate) const BATCH: &str = "batch";
+/// The server takes in records of other stores, and takes out what has ended.
+pub(crate) const RECORDS: &str = "records";
 /// What the server acknowledged survives its end.
 pub(crate) const DURABLE: &str = "durable";
 /// The client reads resources of the kind `json`.

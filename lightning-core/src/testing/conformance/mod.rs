@@ -30,6 +30,7 @@ mod fixture;
 mod paging;
 mod queries;
 mod queue;
+mod records;
 mod request_keys;
 mod resources;
 mod rollouts;
@@ -91,6 +92,7 @@ pub fn cases() -> impl Iterator<Item = Case> {
         paging::CASES,
         queries::CASES,
         queue::CASES,
+        records::CASES,
         request_keys::CASES,
         resources::CASES,
         rollouts::CASES,
