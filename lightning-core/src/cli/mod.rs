@@ -8,6 +8,7 @@
 //! lightning workers list
 //! lightning resources list
 //! lightning doctor http://127.0.0.1:4747   whether all is well with it
+//! lightning store export sqlite:run.db      everything in it, as lines of JSON; `import`, `check`, `archive`, `purge`
 //! lightning token new --role runner --file tokens
 //! ```
 //!
@@ -19,6 +20,7 @@ mod look;
 mod serve;
 mod table;
 mod token;
+mod whole;
 
 use std::{
     io::{self, Write},
@@ -27,7 +29,7 @@ use std::{
 
 use clap::Parser as _;
 
-use self::args::{Args, Task};
+use self::args::{Args, StoreArgs, Task};
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
@@ -45,6 +47,7 @@ pub fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match args.task {
+            Task::Store(StoreArgs { task: Some(task), .. }) => whole::run(task).await,
             Task::Store(options) => serve::run(options).await,
             Task::Rollouts(task) => look::rollouts(task).await.map(|()| ExitCode::SUCCESS),
             Task::Spans(task) => look::spans(task).await.map(|()| ExitCode::SUCCESS),
