@@ -523,10 +523,7 @@ fn a_whole_store_moves_between_kinds_and_what_is_old_can_be_taken_out() {
         assert_eq!(mode & 0o777, 0o600);
     }
     let told = do_it(&["import", &running.url, "--input", &first]);
-    assert!(
-        told.contains("9 records were there already"),
-        "{told}"
-    );
+    assert!(told.contains("9 records were there already"), "{told}");
 
     assert!(do_it(&["purge", &url, "--older-than", "1d"]).contains("took out 0 rollouts"));
     let told = do_it(&["archive", &url, "--older-than", "0s", "--output", &third]);

@@ -18,7 +18,7 @@ use lightning_core::{
 use serde_json::{Value, json};
 use tokio::{io::AsyncReadExt as _, net::TcpListener};
 
-const OURS: &str = "wait,idempotency,batch";
+const OURS: &str = "wait,idempotency,batch,fleet";
 
 /// What was asked: the path, the request key, the body.
 #[derive(Clone, Debug)]

@@ -11,9 +11,9 @@ use crate::{
     store::{Answer, Command, ImportOutcome, Request, SpanOutcome, StoreError, lifecycle},
     types::{AttemptId, NewRollout, RolloutConfig, RolloutId, Span, Update, WorkerId},
     wire::{
-        AttemptUpdateBody, DequeueBody, EnqueueBody, IdTargetsBody, NextIdAnswer, NextIdBody, NextIdsAnswer,
-        Object, OutcomesAnswer, PurgeBody, RecordsBody, RolloutBody, StartAttemptBody, StartBody,
-        WorkerUpdateBody,
+        AttemptUpdateBody, DequeueBody, DrainAnswer, DrainBody, EnqueueBody, IdTargetsBody, NextIdAnswer,
+        NextIdBody, NextIdsAnswer, Object, OutcomesAnswer, PurgeBody, RecordsBody, RolloutBody,
+        StartAttemptBody, StartBody, WorkerUpdateBody,
     },
 };
 
@@ -164,8 +164,33 @@ impl Inner {
             limit: i64::try_from(limit).unwrap_or(i64::MAX),
             worker_id,
             wait,
+            worker_ids: None,
         };
         Call::post(self, &["queues", "rollouts", "dequeue"], &body)
+    }
+
+    /// Claims a rollout for each of these workers.
+    pub(super) fn dequeue_for_workers(
+        &self,
+        workers: &[WorkerId],
+        wait: Option<f64>,
+    ) -> Result<Call<'static>, StoreError> {
+        let body = DequeueBody {
+            wait,
+            worker_ids: Some(workers.to_vec()),
+            ..DequeueBody::default()
+        };
+        Call::post(self, &["queues", "rollouts", "dequeue"], &body)
+    }
+
+    pub(super) async fn drain_workers(&self, worker_ids: Option<Vec<WorkerId>>) -> Result<usize, StoreError> {
+        if !self.features().await?.knows_fleets() {
+            let problem = "cannot be carried out: the server does not tell workers to stop";
+            return Err(StoreError::invalid("drain_workers", problem));
+        }
+        let path = ["queues", "rollouts", "drain"];
+        let call = Call::post(self, &path, &DrainBody { worker_ids })?.harmless();
+        Ok(self.call::<DrainAnswer>(call).await?.told)
     }
 
     async fn add_spans(&self, spans: &[Span], key: &str) -> Result<Vec<SpanOutcome>, StoreError> {

@@ -9,7 +9,8 @@ const WAIT: u8 = 2;
 const IDEMPOTENCY: u8 = 4;
 const BATCH: u8 = 8;
 const DURABLE: u8 = 16;
-const RECORDS: u8 = 32;
+const RECORDS: u8 = 64;
+const FLEET: u8 = 32;
 
 /// What a server announced.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,6 +25,7 @@ impl Features {
             (wire::BATCH, BATCH),
             (wire::DURABLE, DURABLE),
             (wire::RECORDS, RECORDS),
+            (wire::FLEET, FLEET),
         ];
         let named = named
             .iter()
@@ -41,6 +43,10 @@ impl Features {
 
     pub(super) fn batches(self) -> bool {
         self.0 & BATCH != 0
+    }
+
+    pub(super) fn knows_fleets(self) -> bool {
+        self.0 & FLEET != 0
     }
 
     pub(super) fn takes_records(self) -> bool {

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use super::{build::StoreClient, call::Call};
+use super::{build::StoreClient, call::Call, waits::Claimants};
 use crate::{
-    store::{Answer, Capabilities, EndOfAttempt, Request, RequestKey, Statistics, Store, StoreFuture},
+    store::{
+        Answer, Capabilities, EndOfAttempt, Request, RequestKey, Statistics, Store, StoreFuture,
+        claim_one_by_one,
+    },
     types::{
         Attempt, AttemptId, AttemptQuery, AttemptedRollout, Page, ResourcesId, ResourcesQuery,
         ResourcesUpdate, Rollout, RolloutId, RolloutQuery, RolloutSnapshot, Span, SpanQuery, Worker,
@@ -26,7 +29,9 @@ impl Store for StoreClient {
     ) -> StoreFuture<'_, Vec<AttemptedRollout>> {
         Box::pin(async move {
             let key = self.inner.fresh_key();
-            self.inner.claim(limit, worker_id, wait, &key).await
+            self.inner
+                .claim(&Claimants::One(limit, worker_id), wait, &key)
+                .await
         })
     }
 
@@ -37,7 +42,29 @@ impl Store for StoreClient {
         wait: Duration,
         key: RequestKey,
     ) -> StoreFuture<'_, Vec<AttemptedRollout>> {
-        Box::pin(async move { self.inner.claim(limit, worker_id, wait, key.as_str()).await })
+        Box::pin(async move {
+            let claimants = Claimants::One(limit, worker_id);
+            self.inner.claim(&claimants, wait, key.as_str()).await
+        })
+    }
+
+    fn dequeue_for_workers(
+        &self,
+        workers: Vec<WorkerId>,
+        wait: Duration,
+        key: RequestKey,
+    ) -> StoreFuture<'_, Vec<AttemptedRollout>> {
+        Box::pin(async move {
+            if self.inner.features().await?.knows_fleets() {
+                let claimants = Claimants::Several(workers);
+                return self.inner.claim(&claimants, wait, key.as_str()).await;
+            }
+            claim_one_by_one(self, workers, wait, key).await
+        })
+    }
+
+    fn drain_workers(&self, workers: Option<Vec<WorkerId>>) -> StoreFuture<'_, usize> {
+        Box::pin(self.inner.drain_workers(workers))
     }
 
     fn wait_for_rollouts<'a>(

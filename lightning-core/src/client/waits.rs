@@ -17,6 +17,30 @@ const GRACE: Duration = Duration::from_millis(500);
 /// The first sleep between two questions; each is longer than the one before, up to the poll interval.
 const FIRST_SLEEP: Duration = Duration::from_millis(50);
 
+/// For whom rollouts are claimed.
+pub(super) enum Claimants {
+    /// So many for one worker.
+    One(usize, Option<WorkerId>),
+    /// One for each of these.
+    Several(Vec<WorkerId>),
+}
+
+impl Claimants {
+    fn call(&self, inner: &Inner, wait: Option<f64>) -> Result<Call<'static>, StoreError> {
+        match self {
+            Self::One(limit, worker_id) => inner.dequeue(*limit, worker_id.clone(), wait),
+            Self::Several(workers) => inner.dequeue_for_workers(workers, wait),
+        }
+    }
+
+    fn want_nothing(&self) -> bool {
+        match self {
+            Self::One(limit, _) => *limit == 0,
+            Self::Several(workers) => workers.is_empty(),
+        }
+    }
+}
+
 /// Sleeps of growing length, none of them beyond a point in time.
 struct Pauses<'a> {
     inner: &'a Inner,
@@ -78,8 +102,7 @@ impl Inner {
     /// while a connection broke is found by the next one.
     pub(super) async fn claim(
         &self,
-        limit: usize,
-        worker_id: Option<WorkerId>,
+        claimants: &Claimants,
         wait: Duration,
         key: &str,
     ) -> Result<Vec<AttemptedRollout>, StoreError> {
@@ -87,8 +110,7 @@ impl Inner {
         let parks = self.features().await?.waits();
         let look = async || {
             let wait = parks.then_some(0.0);
-            self.call(self.dequeue(limit, worker_id.clone(), wait)?.key(key))
-                .await
+            self.call(claimants.call(self, wait)?.key(key)).await
         };
         let mut pauses = Pauses::new(self, deadline);
         loop {
@@ -98,7 +120,7 @@ impl Inner {
             }
             let began = self.clock.now();
             let claimed = if parks {
-                let call = self.dequeue(limit, worker_id.clone(), Some(portion))?.key(key);
+                let call = claimants.call(self, Some(portion))?.key(key);
                 match self.park::<Vec<_>>(call, portion, deadline).await? {
                     Some(claimed) => claimed,
                     None => return look().await,
@@ -106,7 +128,7 @@ impl Inner {
             } else {
                 look().await?
             };
-            if !claimed.is_empty() || limit == 0 || self.is_over(deadline) {
+            if !claimed.is_empty() || claimants.want_nothing() || self.is_over(deadline) {
                 return Ok(claimed);
             }
             // A server that parks nobody, or came back before its time, must not be asked in a tight loop.

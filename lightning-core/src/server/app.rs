@@ -47,7 +47,13 @@ pub(super) struct App {
 
 impl App {
     pub(super) fn new(store: Arc<dyn Store>, options: &ServerOptions, draining: CancellationToken) -> Shared {
-        let mut features = vec![wire::WAIT, wire::IDEMPOTENCY, wire::BATCH, wire::RECORDS];
+        let mut features = vec![
+            wire::WAIT,
+            wire::IDEMPOTENCY,
+            wire::BATCH,
+            wire::FLEET,
+            wire::RECORDS,
+        ];
         if store.capabilities().durable {
             features.push(wire::DURABLE);
         }

@@ -196,6 +196,7 @@ impl Metrics {
             Err(StoreError::NotFound(_)) => "not_found",
             Err(StoreError::Invalid { .. }) => "invalid",
             Err(StoreError::KeyReused { .. }) => "key_reused",
+            Err(StoreError::Draining) => "draining",
             Err(StoreError::Unavailable { .. }) => "unavailable",
             Err(StoreError::Internal { .. }) => "internal",
         };

@@ -51,6 +51,15 @@ const ROUTES: &[Route] = &[
     ),
     Route(
         "post",
+        "/queues/rollouts/drain",
+        "Tell workers to stop (ours)",
+        "",
+        "DrainWorkersRequest",
+        200,
+        "DrainWorkersAnswer",
+    ),
+    Route(
+        "post",
         "/rollouts",
         "Make a rollout together with its first attempt",
         "",
@@ -389,8 +398,10 @@ const SCHEMAS: &[(&str, &[&str])] = &[
     ),
     (
         "DequeueManyRolloutsRequest",
-        &["limit?: integer; worker_id?: string|null; wait?: number|null"],
+        &["limit?: integer; worker_id?: string|null; wait?: number|null; worker_ids?: [string]|null"],
     ),
+    ("DrainWorkersRequest", &["worker_ids?: [string]|null"]),
+    ("DrainWorkersAnswer", &["told: integer"]),
     ("StartAttemptRequest", &["worker_id?: string|null"]),
     (
         "UpdateRolloutRequest",

@@ -170,7 +170,10 @@ impl Reply<'_> {
             StoreError::Unavailable { .. } => {
                 self.refusal(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, &error.to_string())
             }
-            StoreError::NotFound(_) | StoreError::Invalid { .. } | StoreError::KeyReused { .. } => {
+            StoreError::NotFound(_)
+            | StoreError::Invalid { .. }
+            | StoreError::KeyReused { .. }
+            | StoreError::Draining => {
                 self.refusal(StatusCode::BAD_REQUEST, INVALID_ARGUMENT, &error.to_string())
             }
             StoreError::Internal { .. } => {

@@ -24,16 +24,18 @@ use super::{
     tokens::Role,
 };
 use crate::{
-    store::{Answer, AttemptRef, Command, RequestKey, SpanOutcome, StoreError, lifecycle},
+    ids::{IdSource as _, RandomIds},
+    store::{Answer, AttemptRef, Command, RequestKey, SpanOutcome, StoreError, StoreFuture, lifecycle},
     types::{
         AttemptId, AttemptPatch, AttemptedRollout, NamedResources, NewRollout, Resource, ResourcesId,
         RolloutConfig, RolloutId, RolloutPatch, Span, Update, WorkerId,
     },
     wire::{
-        self, AttemptSearch, AttemptUpdateBody, AttemptWaitBody, DequeueBody, EndBody, EnqueueBody,
-        IdTargetsBody, NextIdAnswer, NextIdBody, NextIdsAnswer, Object, OutcomeBody, OutcomesAnswer,
-        PurgeBody, RecordsBody, ResourcesSearch, RolloutSearch, RolloutUpdateBody, SpanSearch, SpansBody,
-        StartAttemptBody, StartBody, VersionQuery, WaitBody, WorkerSearch, WorkerUpdateBody,
+        self, AttemptSearch, AttemptUpdateBody, AttemptWaitBody, DequeueBody, DrainAnswer, DrainBody,
+        EndBody, EnqueueBody, IdTargetsBody, NextIdAnswer, NextIdBody, NextIdsAnswer, Object, OutcomeBody,
+        OutcomesAnswer, PurgeBody, RecordsBody, ResourcesSearch, RolloutSearch, RolloutUpdateBody,
+        SpanSearch, SpansBody, StartAttemptBody, StartBody, VersionQuery, WaitBody, WorkerSearch,
+        WorkerUpdateBody,
     },
 };
 
@@ -56,6 +58,7 @@ pub(super) fn table() -> Vec<Route> {
         get("/health", Who::Anybody, health),
         post("/queues/rollouts/enqueue", ADMIN, enqueue),
         post("/queues/rollouts/dequeue", WORK, dequeue),
+        post("/queues/rollouts/drain", ADMIN, drain),
         get("/rollouts", LOOK, query_rollouts),
         post("/rollouts", ADMIN, start_rollout),
         post("/rollouts/search", LOOK, search_rollouts),
@@ -220,6 +223,11 @@ async fn dequeue(
     OptionalJson(body): OptionalJson<DequeueBody>,
 ) -> Result {
     let body = body.unwrap_or_default();
+    if let Some(workers) = body.worker_ids {
+        let key = key.unwrap_or_else(|| RandomIds.hex(32).into());
+        let wait = body.wait.map_or(Duration::ZERO, duration);
+        return ok(parked(&app, app.store.dequeue_for_workers(workers, wait, key)).await?);
+    }
     let Ok(limit @ 1..) = usize::try_from(body.limit) else {
         return ok(json!([]));
     };
@@ -248,11 +256,20 @@ async fn claim(
         Some(key) => app.store.dequeue_or_wait_once(limit, worker_id, wait, key),
         None => app.store.dequeue_or_wait(limit, worker_id, wait),
     };
+    parked(app, claim).await
+}
+
+async fn parked<T>(app: &Shared, claim: StoreFuture<'_, T>) -> Result<T> {
     tokio::select! {
         biased;
         claimed = claim => Ok(claimed?),
         () = app.draining.cancelled() => Err(stopping()),
     }
+}
+
+async fn drain(State(app): State<Shared>, _: Key, Json(body): Json<DrainBody>) -> Result {
+    let told = app.store.drain_workers(body.worker_ids).await?;
+    ok(DrainAnswer { told })
 }
 
 /// What those get who are parked when the server stops: an empty answer would look like the end of their wait.

@@ -134,6 +134,29 @@ fn only<T>(mut answers: Vec<T>) -> Result<T, StoreError> {
     }
 }
 
+/// Claims for each of the workers by a call of its own: the first may wait, and where it finds something, there may be
+/// something for the others.
+pub(crate) async fn claim_one_by_one<S: Store + ?Sized>(
+    store: &S,
+    workers: Vec<WorkerId>,
+    mut wait: Duration,
+    key: RequestKey,
+) -> Result<Vec<AttemptedRollout>, StoreError> {
+    let mut claimed = Vec::new();
+    for (index, worker_id) in workers.into_iter().enumerate() {
+        let key = RequestKey::from(format!("{}/{index}", key.as_str()));
+        match store.dequeue_or_wait_once(1, Some(worker_id), wait, key).await {
+            Ok(found) if found.is_empty() => break,
+            Ok(found) => claimed.extend(found),
+            Err(error) if claimed.is_empty() => return Err(error),
+            // What has been claimed has to be known.
+            Err(_) => break,
+        }
+        wait = Duration::ZERO;
+    }
+    Ok(claimed)
+}
+
 /// Holds rollouts, their attempts and spans, versioned resources and workers. Object-safe; shared as `Arc<dyn Store>`.
 ///
 /// # Contract
@@ -152,6 +175,7 @@ fn only<T>(mut answers: Vec<T>) -> Result<T, StoreError> {
 /// - **Waiting** verbs park; they are woken by the command that ends the wait. They are cancel safe: dropping the future
 ///   leaves nothing behind. All other verbs, once polled, may or may not have taken effect when their future is dropped;
 ///   repeat them under a request key.
+/// - **Workers are told to stop** by [`drain_workers`](Store::drain_workers): their waiting claims are refused.
 /// - **Reads** of unknown ids answer `None` or nothing; writes answer [`StoreError::NotFound`].
 /// - **Queries** page: `total` counts what matches before paging. A limit of zero is [`StoreError::Invalid`].
 ///
@@ -163,7 +187,8 @@ pub trait Store: Send + Sync + 'static {
     /// As [`Command::DequeueRollouts`]; but if the queue is empty, waits up to `wait` for something to come.
     ///
     /// Several waiters are served in the order in which they began to wait. Cancel safe while it waits; a rollout that
-    /// was claimed as the future was dropped is not lost, but its attempt ends only by its time limits.
+    /// was claimed as the future was dropped is not lost, but its attempt ends only by its time limits, unless the claim
+    /// had a key under which it is looked for.
     fn dequeue_or_wait(
         &self,
         limit: usize,
@@ -183,6 +208,28 @@ pub trait Store: Send + Sync + 'static {
         wait: Duration,
         key: RequestKey,
     ) -> StoreFuture<'_, Vec<AttemptedRollout>>;
+
+    /// As [`dequeue_or_wait_once`](Self::dequeue_or_wait_once), for several workers at once: one rollout for each of
+    /// them, in their order, for as many as there are. It waits until there is one.
+    ///
+    /// So the runners of a process wait with one call. The parts have keys of their own, made of `key`.
+    fn dequeue_for_workers(
+        &self,
+        workers: Vec<WorkerId>,
+        wait: Duration,
+        key: RequestKey,
+    ) -> StoreFuture<'_, Vec<AttemptedRollout>> {
+        Box::pin(claim_one_by_one(self, workers, wait, key))
+    }
+
+    /// Tells workers to stop: from now on, whenever one of them would wait for work, also if it is waiting already, it
+    /// gets [`StoreError::Draining`] instead. `None` tells all that the store has heard of so far, and whoever is waiting
+    /// without a name. Answers how many workers were told.
+    ///
+    /// What a worker has claimed is not affected, and [`dequeue_rollout`](Self::dequeue_rollout) and its like, which never
+    /// wait, are not either. Workers that the store hears of later are served. It is no record: it is forgotten when the
+    /// store is closed. Telling somebody twice is the same as once.
+    fn drain_workers(&self, workers: Option<Vec<WorkerId>>) -> StoreFuture<'_, usize>;
 
     /// Those of the rollouts that are terminal, as soon as all of them are, or else when `timeout` is over.
     ///

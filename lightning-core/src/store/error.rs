@@ -30,6 +30,13 @@ pub enum StoreError {
         key: String,
     },
 
+    /// The worker that asks for work was told to stop: ask for no more. See
+    /// [`Store::drain_workers`](super::Store::drain_workers).
+    #[error(
+        "the worker was told to stop: the run that it works for has ended; start it anew for another one"
+    )]
+    Draining,
+
     /// The store cannot be reached, or is shutting down: try again later.
     #[error("the store is unavailable: {reason}")]
     Unavailable {

@@ -83,6 +83,9 @@ impl<L: StoreLayer> Store for LayeredStore<L> {
             -> StoreFuture<'_, Vec<AttemptedRollout>>;
         fn dequeue_or_wait_once(&self, limit: usize, worker_id: Option<WorkerId>, wait: Duration, key: RequestKey)
             -> StoreFuture<'_, Vec<AttemptedRollout>>;
+        fn dequeue_for_workers(&self, workers: Vec<WorkerId>, wait: Duration, key: RequestKey)
+            -> StoreFuture<'_, Vec<AttemptedRollout>>;
+        fn drain_workers(&self, workers: Option<Vec<WorkerId>>) -> StoreFuture<'_, usize>;
         fn wait_for_rollouts<'a>(&'a self, rollout_ids: &'a [RolloutId], timeout: Option<Duration>)
             -> StoreFuture<'a, Vec<Rollout>>;
         fn wait_for_attempt_end<'a>(&'a self, rollout_id: &'a RolloutId, attempt_id: &'a AttemptId)

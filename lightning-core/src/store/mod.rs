@@ -22,6 +22,8 @@ mod url;
 mod watch;
 
 pub use command::{Answer, AttemptRef, Command, Request, RequestKey, SpanOutcome};
+#[cfg(feature = "client")]
+pub(crate) use contract::claim_one_by_one;
 pub use contract::{Capabilities, EndOfAttempt, RolloutCount, Statistics, Store, StoreFuture};
 pub use error::{NotFound, SharedError, StoreError};
 pub use layer::{LayeredStore, StoreLayer};

@@ -66,6 +66,21 @@ pub(crate) struct DequeueBody {
     /// How long to wait for something to come, in seconds (ours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) wait: Option<f64>,
+    /// Claims one rollout for each of these, in place of `limit` for `worker_id` (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) worker_ids: Option<Vec<WorkerId>>,
+}
+
+/// Tells workers to stop; all that there are if null (ours).
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct DrainBody {
+    #[serde(default)]
+    pub(crate) worker_ids: Option<Vec<WorkerId>>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct DrainAnswer {
+    pub(crate) told: usize,
 }
 
 fn one() -> i64 {
@@ -78,6 +93,7 @@ impl Default for DequeueBody {
             limit: one(),
             worker_id: None,
             wait: None,
+            worker_ids: None,
         }
     }
 }

@@ -52,6 +52,7 @@ impl ErrorBody {
 fn type_of(error: &StoreError) -> &'static str {
     match error {
         StoreError::NotFound(_) | StoreError::Invalid { .. } | StoreError::KeyReused { .. } => "ValueError",
+        StoreError::Draining => "StopIteration",
         StoreError::Unavailable { .. } => "ConnectionError",
         StoreError::Internal { .. } => "InternalError",
     }
@@ -64,6 +65,7 @@ pub(crate) fn status_of(error: &StoreError) -> u16 {
         StoreError::NotFound(_) => 404,
         StoreError::Invalid { .. } => 400,
         StoreError::KeyReused { .. } => 409,
+        StoreError::Draining => 410,
         StoreError::Unavailable { .. } => 503,
         StoreError::Internal { .. } => 500,
     }
@@ -93,6 +95,7 @@ pub(crate) enum WireError {
     KeyReused {
         key: String,
     },
+    Draining,
     Unavailable {
         reason: String,
     },
@@ -119,6 +122,7 @@ impl From<&StoreError> for WireError {
                 problem,
             },
             StoreError::KeyReused { key } => Self::KeyReused { key },
+            StoreError::Draining => Self::Draining,
             StoreError::Unavailable { reason, .. } => Self::Unavailable { reason },
             StoreError::Internal { .. } => Self::Internal,
         }
@@ -159,6 +163,7 @@ impl WireError {
                 None => StoreError::invalid("request", format!("`{field}`: {problem}")),
             },
             Self::KeyReused { key } => StoreError::KeyReused { key },
+            Self::Draining => StoreError::Draining,
             Self::Unavailable { reason } => StoreError::Unavailable { reason, source: None },
             Self::Internal => StoreError::Internal {
                 reason: match error_id {

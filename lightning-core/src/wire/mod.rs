@@ -17,9 +17,9 @@ mod search;
 #[cfg(feature = "client")]
 pub(crate) use body::RolloutBody;
 pub(crate) use body::{
-    AttemptUpdateBody, AttemptWaitBody, DequeueBody, EndBody, EnqueueBody, IdTargetsBody, NextIdAnswer,
-    NextIdBody, NextIdsAnswer, OutcomesAnswer, PurgeBody, RecordsBody, StartAttemptBody, StartBody,
-    VersionQuery, WaitBody, WorkerUpdateBody,
+    AttemptUpdateBody, AttemptWaitBody, DequeueBody, DrainAnswer, DrainBody, EndBody, EnqueueBody,
+    IdTargetsBody, NextIdAnswer, NextIdBody, NextIdsAnswer, OutcomesAnswer, PurgeBody, RecordsBody,
+    StartAttemptBody, StartBody, VersionQuery, WaitBody, WorkerUpdateBody,
 };
 #[cfg(feature = "server")]
 pub(crate) use body::{OutcomeBody, RolloutUpdateBody, SpansBody};
@@ -55,6 +55,8 @@ pub(crate) const IDEMPOTENCY: &str = "idempotency";
 pub(crate) const BATCH: &str = "batch";
 /// The server takes in records of other stores, and takes out what has ended.
 pub(crate) const RECORDS: &str = "records";
+/// The server tells workers to stop, and claims for several workers at once: `worker_ids` in a dequeue.
+pub(crate) const FLEET: &str = "fleet";
 /// What the server acknowledged survives its end.
 pub(crate) const DURABLE: &str = "durable";
 /// The client reads resources of the kind `json`.

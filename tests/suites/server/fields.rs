@@ -225,11 +225,20 @@ pub(crate) fn routes() -> Vec<Route> {
         },
         Route {
             path: "/queues/rollouts/dequeue",
-            body: json!({"limit": 1, "worker_id": "w", "wait": 0.0}),
+            body: json!({"limit": 1, "worker_id": "w", "wait": 0.0, "worker_ids": null}),
             fields: vec![
+                Field("worker_ids", Kind::List, OPTIONAL, NULLABLE),
                 Field("limit", Kind::Integer, OPTIONAL, NEVER_NULL),
                 Field("worker_id", Kind::Text, OPTIONAL, NULLABLE),
                 Field("wait", Kind::Number, OPTIONAL, NULLABLE),
+            ],
+        },
+        Route {
+            path: "/queues/rollouts/drain",
+            body: json!({"worker_ids": ["w"]}),
+            fields: vec![
+                Field("worker_ids", Kind::List, OPTIONAL, NULLABLE),
+                Field("worker_ids.0", Kind::Text, OPTIONAL, NEVER_NULL),
             ],
         },
         Route {

@@ -118,6 +118,10 @@ impl Store for FaultyStore {
         self.inner.dequeue_or_wait_once(limit, worker_id, wait, key)
     }
 
+    fn drain_workers(&self, workers: Option<Vec<WorkerId>>) -> StoreFuture<'_, usize> {
+        self.inner.drain_workers(workers)
+    }
+
     fn wait_for_rollouts<'a>(
         &'a self,
         rollout_ids: &'a [RolloutId],

@@ -162,6 +162,9 @@ impl MemoryStore {
             if let Some(claimed) = state.claimed_before(&claim, now)? {
                 return Ok(Err(claimed));
             }
+            if state.queue.is_draining(claim.worker_id.as_ref(), None) {
+                return Err(StoreError::Draining);
+            }
             if limit == 0 || wait.is_zero() || !state.queue.has_line() {
                 let claimed = state.claim(&claim, now)?;
                 if limit == 0 || wait.is_zero() || !claimed.is_empty() {
@@ -170,7 +173,7 @@ impl MemoryStore {
             } else {
                 state.came_for_work(&claim, now);
             }
-            let (ticket, bell) = state.queue.park();
+            let (ticket, bell) = state.queue.park(claim.worker_id.clone());
             Ok::<_, StoreError>(Ok((now + wait, ticket, bell)))
         })?;
         let (deadline, ticket, bell) = match parked {
@@ -191,6 +194,9 @@ impl MemoryStore {
                         // Another call under the same key may have been served meanwhile.
                         if let Some(claimed) = state.claimed_before(&claim, now)? {
                             return Ok(claimed);
+                        }
+                        if state.queue.is_draining(None, Some(ticket)) {
+                            return Err(StoreError::Draining);
                         }
                         let claimed = state.claim(&claim, now)?;
                         if claimed.is_empty() {
@@ -324,6 +330,10 @@ impl Store for MemoryStore {
         key: RequestKey,
     ) -> StoreFuture<'_, Vec<AttemptedRollout>> {
         Box::pin(self.claim(limit, worker_id, wait, Some(key)))
+    }
+
+    fn drain_workers(&self, workers: Option<Vec<WorkerId>>) -> StoreFuture<'_, usize> {
+        Box::pin(async move { Ok(self.with_state(|state, _| state.drain_workers(workers))) })
     }
 
     fn wait_for_rollouts<'a>(

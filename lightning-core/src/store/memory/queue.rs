@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use tokio::sync::Notify;
 
-use crate::store::line::Line;
+use crate::{store::line::Line, types::WorkerId};
 
 /// Rollouts (by their place in the table) first in, first out, and the callers parked on it, likewise.
 #[derive(Debug, Default)]
@@ -36,8 +36,8 @@ impl Queue {
     }
 
     /// Stands at the end of the line.
-    pub(super) fn park(&mut self) -> (u64, Arc<Notify>) {
-        self.line.park()
+    pub(super) fn park(&mut self, worker: Option<WorkerId>) -> (u64, Arc<Notify>) {
+        self.line.park(worker)
     }
 
     /// Goes back to the old place after a call that came to nothing.
@@ -48,6 +48,16 @@ impl Queue {
     /// Leaves the line; a call that was not used goes to the next one.
     pub(super) fn leave(&mut self, ticket: u64) {
         self.line.leave(ticket, self.entries.len());
+    }
+
+    /// Tells these workers to stop, and those who wait without a name, if `nameless`.
+    pub(super) fn drain(&mut self, workers: &[WorkerId], nameless: bool) {
+        self.line.drain(workers, nameless);
+    }
+
+    /// Whether the worker was told to stop, or the caller with this ticket.
+    pub(super) fn is_draining(&self, worker: Option<&WorkerId>, ticket: Option<u64>) -> bool {
+        self.line.is_draining(worker) || ticket.is_some_and(|ticket| self.line.was_told(ticket))
     }
 
     /// How many callers are parked or called.

@@ -614,6 +614,14 @@ impl State {
         &mut self.workers[place]
     }
 
+    /// Tells these workers to stop, or all that were seen so far.
+    pub(super) fn drain_workers(&mut self, workers: Option<Vec<WorkerId>>) -> usize {
+        let nameless = workers.is_none();
+        let workers = workers.unwrap_or_else(|| self.worker_places.keys().cloned().collect());
+        self.queue.drain(&workers, nameless);
+        workers.len()
+    }
+
     fn worker_follows(&mut self, attempt: &Attempt, now: Timestamp) {
         if let Some(id) = &attempt.worker_id {
             lifecycle::worker_follows(self.worker(id.clone()), attempt, now);

@@ -247,6 +247,19 @@ impl Store for SqliteStore {
         Box::pin(self.claim(claim, wait))
     }
 
+    /// Not the writer's business, since nothing is written; but whoever it has served before is known.
+    fn drain_workers(&self, workers: Option<Vec<WorkerId>>) -> StoreFuture<'_, usize> {
+        Box::pin(async move {
+            let nameless = workers.is_none();
+            let workers = match workers {
+                Some(workers) => workers,
+                None => self.get(records::worker_ids).await?,
+            };
+            self.shared.waiting.drain(&workers, nameless);
+            Ok(workers.len())
+        })
+    }
+
     fn wait_for_rollouts<'a>(
         &'a self,
         rollout_ids: &'a [RolloutId],

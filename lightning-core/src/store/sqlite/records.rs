@@ -196,6 +196,17 @@ pub(super) fn worker_from_row(row: &Row<'_>) -> Result<Worker, Failure> {
     })
 }
 
+/// All that there are.
+pub(super) fn worker_ids(connection: &Connection) -> Result<Vec<crate::types::WorkerId>, Failure> {
+    let mut statement = connection.prepare_cached("SELECT worker_id FROM workers")?;
+    let mut rows = statement.query([])?;
+    let mut ids = Vec::new();
+    while let Some(row) = rows.next()? {
+        ids.push(text(row, 0)?.into());
+    }
+    Ok(ids)
+}
+
 pub(super) fn worker(connection: &Connection, id: &str) -> Result<Option<Worker>, Failure> {
     let mut statement = connection.prepare_cached(&format!("{WORKER} WHERE worker_id = ?1"))?;
     let mut rows = statement.query([id])?;

@@ -12,7 +12,7 @@ use crate::{
         line::Line,
         watch::{Countdown, Watchers},
     },
-    types::RolloutId,
+    types::{RolloutId, WorkerId},
 };
 
 /// Everybody who waits at a store.
@@ -68,8 +68,8 @@ impl Waiting {
     }
 
     /// Stands at the end of the line.
-    pub(super) fn park(self: &Arc<Self>) -> Parked {
-        let (ticket, bell) = self.lists().line.park();
+    pub(super) fn park(self: &Arc<Self>, worker: Option<WorkerId>) -> Parked {
+        let (ticket, bell) = self.lists().line.park(worker);
         Parked {
             ticket,
             bell,
@@ -80,6 +80,17 @@ impl Waiting {
     /// Goes back to the old place after a call that came to nothing.
     pub(super) fn park_again(&self, ticket: u64) {
         self.lists().line.park_again(ticket);
+    }
+
+    /// Tells these workers to stop, and those who wait without a name, if `nameless`.
+    pub(super) fn drain(&self, workers: &[WorkerId], nameless: bool) {
+        self.lists().line.drain(workers, nameless);
+    }
+
+    /// Whether the worker was told to stop, or the caller with this ticket.
+    pub(super) fn is_draining(&self, worker: Option<&WorkerId>, ticket: Option<u64>) -> bool {
+        let line = &self.lists().line;
+        line.is_draining(worker) || ticket.is_some_and(|ticket| line.was_told(ticket))
     }
 
     // ---- rollouts

@@ -233,19 +233,21 @@ impl Writer {
                 let claimed = self.apart(now, all, |work, waiting| come(work, waiting, claim, *coming))?;
                 Ok(Outcome::Claim(claimed.map(|claimed| match claimed {
                     Some(claimed) => Claimed::Now(claimed),
-                    None => self.park(*coming),
+                    None => self.park(*coming, claim),
                 })))
             }
         }
     }
 
-    fn park(&self, coming: Coming) -> Claimed {
+    fn park(&self, coming: Coming, claim: &Claim) -> Claimed {
         match coming {
             Coming::Called(ticket) => {
                 self.waiting.park_again(ticket);
                 Claimed::StillParked
             }
-            Coming::MayWait | Coming::OnlyLooks => Claimed::Parked(self.waiting.park()),
+            Coming::MayWait | Coming::OnlyLooks => {
+                Claimed::Parked(self.waiting.park(claim.worker_id.clone()))
+            }
         }
     }
 
@@ -338,6 +340,13 @@ fn come(
     // Another call under the same key may have been served.
     if let Some(claimed) = work.claimed_before(claim)? {
         return Ok(Some(claimed));
+    }
+    let ticket = match coming {
+        Coming::Called(ticket) => Some(ticket),
+        Coming::MayWait | Coming::OnlyLooks => None,
+    };
+    if waiting.is_draining(claim.worker_id.as_ref(), ticket) {
+        return Err(StoreError::Draining.into());
     }
     let waits = coming != Coming::OnlyLooks && claim.limit > 0;
     if waits && coming == Coming::MayWait && waiting.has_line() {

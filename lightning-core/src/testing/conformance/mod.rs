@@ -25,6 +25,7 @@
 
 mod attempts;
 mod deadlines;
+mod draining;
 mod errors;
 mod fixture;
 mod paging;
@@ -88,6 +89,7 @@ pub fn cases() -> impl Iterator<Item = Case> {
     let areas = [
         attempts::CASES,
         deadlines::CASES,
+        draining::CASES,
         errors::CASES,
         paging::CASES,
         queries::CASES,
