@@ -24,7 +24,7 @@ pub(super) enum Task {
     Run(RunArgs),
     /// Write the JSON Schema of run files, for editors.
     Schema,
-    /// Run a store, until Ctrl-C or SIGTERM.
+    /// Run a store, until Ctrl-C or SIGTERM; or do something with a whole one.
     Store(StoreArgs),
     /// Run an LLM proxy, until Ctrl-C or SIGTERM.
     Proxy(ProxyArgs),
@@ -48,7 +48,10 @@ pub(super) enum Task {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct StoreArgs {
+    #[command(subcommand)]
+    pub(super) task: Option<StoreTask>,
     /// The address to listen on. Other than loopback ones need tokens, or `--insecure`.
     #[arg(long, default_value = "127.0.0.1")]
     pub(super) host: String,
@@ -118,6 +121,77 @@ pub(super) enum LogStyle {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreTask {
+    /// Write everything that a store holds as lines of JSON. Keys of models are among it.
+    Export {
+        #[command(flatten)]
+        store: WholeStore,
+        /// The file to write, which must not be there yet; standard output if left out.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Take in what `export` or `archive` wrote. What is there already is passed over.
+    Import {
+        #[command(flatten)]
+        store: WholeStore,
+        /// The file to read; standard input if left out.
+        #[arg(long, value_name = "FILE")]
+        input: Option<PathBuf>,
+    },
+    /// Look through the file of a store that nobody has open for what must hold in it. Exits with 1 if something does not.
+    Check {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Write what ended some time ago to a file, and then take it out of the store for good.
+    Archive {
+        #[command(flatten)]
+        store: WholeStore,
+        /// How long ago it must have ended: a number and `s`, `m`, `h` or `d`.
+        #[arg(long, value_name = "TIME", value_parser = span_of_time)]
+        older_than: f64,
+        /// The file to write, which must not be there yet.
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Take what ended some time ago out of the store for good: rollouts with their attempts and spans, and resources that
+    /// none uses. Nothing brings it back.
+    Purge {
+        #[command(flatten)]
+        store: WholeStore,
+        /// How long ago it must have ended: a number and `s`, `m`, `h` or `d`.
+        #[arg(long, value_name = "TIME", value_parser = span_of_time)]
+        older_than: f64,
+    },
+}
+
+/// A store that is read or changed as a whole.
+#[derive(Debug, ClapArgs)]
+pub(super) struct WholeStore {
+    /// The store: `sqlite:PATH`, or the address of one that runs.
+    #[arg(env = "LIGHTNING_STORE_URL", hide_env_values = true)]
+    pub(super) url: String,
+    #[command(flatten)]
+    pub(super) token: TokenSource,
+}
+
+/// Seconds.
+fn span_of_time(text: &str) -> Result<f64, String> {
+    let unit = text.chars().last().and_then(|unit| match unit {
+        's' => Some(1.0),
+        'm' => Some(60.0),
+        'h' => Some(3_600.0),
+        'd' => Some(86_400.0),
+        _ => None,
+    });
+    let number = text.get(..text.len().saturating_sub(1)).unwrap_or_default();
+    match (number.parse::<f64>(), unit) {
+        (Ok(number), Some(unit)) if number.is_finite() && number >= 0.0 => Ok(number * unit),
+        _ => Err("write a number and s, m, h or d, such as 30d".to_owned()),
+    }
 }
 
 /// Which store.

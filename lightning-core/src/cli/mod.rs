@@ -11,6 +11,7 @@
 //! lightning doctor http://127.0.0.1:4747   whether all is well with it
 //! lightning run run.yaml                   run what a run file says
 //! lightning schema                         what a run file may say, for editors
+//! lightning store export sqlite:run.db      everything in it, as lines of JSON; `import`, `check`, `archive`, `purge`
 //! lightning token new --role runner --file tokens
 //! ```
 //!
@@ -26,6 +27,7 @@ mod run;
 mod serve;
 mod table;
 mod token;
+mod whole;
 
 use std::{
     io::{self, Write},
@@ -34,7 +36,7 @@ use std::{
 
 use clap::Parser as _;
 
-use self::args::{Args, Task};
+use self::args::{Args, StoreArgs, Task};
 use crate::{config::Setup, registry::Registry};
 
 /// Runs the program with the arguments of the process. Run files may name the algorithms that come with this crate.
@@ -73,6 +75,7 @@ pub fn main_with(setup: impl Into<Setup>) -> ExitCode {
     };
     let result = runtime.block_on(async {
         match args.task {
+            Task::Store(StoreArgs { task: Some(task), .. }) => whole::run(task).await,
             Task::Store(options) => serve::run(options).await,
             Task::Proxy(options) => proxy::run(options).await,
             Task::Rollouts(task) => look::rollouts(task).await.map(|()| ExitCode::SUCCESS),

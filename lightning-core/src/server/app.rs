@@ -47,7 +47,13 @@ pub(super) struct App {
 
 impl App {
     pub(super) fn new(store: Arc<dyn Store>, options: &ServerOptions, draining: CancellationToken) -> Shared {
-        let mut features = vec![wire::WAIT, wire::IDEMPOTENCY, wire::BATCH, wire::FLEET];
+        let mut features = vec![
+            wire::WAIT,
+            wire::IDEMPOTENCY,
+            wire::BATCH,
+            wire::FLEET,
+            wire::RECORDS,
+        ];
         if store.capabilities().durable {
             features.push(wire::DURABLE);
         }
@@ -92,6 +98,8 @@ fn name_of(command: &Command) -> &'static str {
         Command::UpdateResources { .. } => "update_resources",
         Command::NextSequenceIds { .. } => "next_sequence_ids",
         Command::UpdateWorker { .. } => "update_worker",
+        Command::Import { .. } => "import",
+        Command::Purge { .. } => "purge",
     }
 }
 

@@ -33,8 +33,9 @@ use crate::{
     wire::{
         self, AttemptSearch, AttemptUpdateBody, AttemptWaitBody, DequeueBody, DrainAnswer, DrainBody,
         EndBody, EnqueueBody, IdTargetsBody, NextIdAnswer, NextIdBody, NextIdsAnswer, Object, OutcomeBody,
-        OutcomesAnswer, ResourcesSearch, RolloutSearch, RolloutUpdateBody, SpanSearch, SpansBody,
-        StartAttemptBody, StartBody, VersionQuery, WaitBody, WorkerSearch, WorkerUpdateBody,
+        OutcomesAnswer, PurgeBody, RecordsBody, ResourcesSearch, RolloutSearch, RolloutUpdateBody,
+        SpanSearch, SpansBody, StartAttemptBody, StartBody, VersionQuery, WaitBody, WorkerSearch,
+        WorkerUpdateBody,
     },
 };
 
@@ -89,6 +90,8 @@ pub(super) fn table() -> Vec<Route> {
         post("/spans/next/batch", WORK, next_sequence_ids),
         post("/waits/rollouts", ADMIN, wait_for_rollouts),
         post("/waits/attempts", WORK, wait_for_attempt_end),
+        post("/records/import", ADMIN, import),
+        post("/records/purge", ADMIN, purge),
         get("/statistics", LOOK, statistics),
     ];
     let others = [
@@ -603,6 +606,22 @@ async fn next_sequence_ids(
     let targets = targets.collect();
     let sequence_ids = answer!(app, key, Command::NextSequenceIds { targets } => SequenceIds);
     ok(NextIdsAnswer { sequence_ids })
+}
+
+// ---- whole records
+
+async fn import(State(app): State<Shared>, Key(key): Key, Json(body): Json<RecordsBody>) -> Result {
+    let outcomes = answer!(app, key, Command::Import { records: body.records } => Imported);
+    let outcomes = outcomes.into_iter().map(OutcomeBody::from).collect();
+    ok(OutcomesAnswer { outcomes })
+}
+
+async fn purge(State(app): State<Shared>, Key(key): Key, Json(body): Json<PurgeBody>) -> Result {
+    let command = Command::Purge {
+        rollouts: body.rollouts.into_iter().map(|Object(target)| target).collect(),
+        resources: body.resources,
+    };
+    ok(answer!(app, key, command => Purged))
 }
 
 // ---- waits

@@ -80,8 +80,10 @@ impl StoreChoice {
         };
         #[cfg(feature = "client")]
         if url.starts_with("http://") || url.starts_with("https://") {
-            let connected = crate::client::StoreClient::connect(&url).await;
-            let client = connected.map_err(|error| TrainerError::OpenStore(error.to_string()))?;
+            let client = crate::client::StoreClient::builder(&url).token_from_env().build();
+            let client = client.map_err(|error| TrainerError::OpenStore(error.to_string()))?;
+            let answers = client.probe().await;
+            answers.map_err(|error| TrainerError::OpenStore(error.to_string()))?;
             return Ok(Arc::new(client));
         }
         let opened = tokio::task::spawn_blocking(move || open_url(&url)).await;

@@ -78,6 +78,8 @@ POST /v1/agl/spans/batch                                 runner admin
 POST /v1/agl/spans/next/batch                            runner admin
 POST /v1/agl/waits/rollouts                              admin
 POST /v1/agl/waits/attempts                              runner admin
+POST /v1/agl/records/import                              admin
+POST /v1/agl/records/purge                               admin
 GET  /v1/agl/statistics                                  read admin
 POST /v1/traces                                          runner admin
 POST /v1/metrics                                         runner admin
