@@ -1,0 +1,3 @@
+//! The small language model: checkpoints, what it computes, and how it answers.
+
+mod checkpoints;
