@@ -258,13 +258,14 @@ impl ReverseProxy {
     async fn stop_now(&self) {
         let mut running = self.0.running.lock().await;
         let Some(ended) = running.take() else { return };
+        // From now on it does not run: who starts it waits for the end of this.
+        *lock(&self.0.serving) = None;
         ended.stop.cancel();
         // It ends by itself, within its grace.
         let _ = ended.accepting.await;
         if let Some(recorder) = &ended.serving.recorder {
             recorder.shutdown(self.0.shared.options.stop_grace).await;
         }
-        *lock(&self.0.serving) = None;
     }
 
     fn change(&self, models: Vec<ProxyModel>) -> Result<(), LlmProxyError> {
