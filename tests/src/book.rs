@@ -7,6 +7,10 @@ struct Introduction;
 struct FirstAlgorithm;
 
 #[cfg(feature = "full")]
+#[doc = include_str!("../../docs/src/call-a-model.md")]
+struct CallAModel;
+
+#[cfg(feature = "full")]
 #[doc = include_str!("../../docs/src/optimise-prompts.md")]
 struct OptimisePrompts;
 
