@@ -8,6 +8,7 @@
 //! lightning workers list
 //! lightning resources list
 //! lightning doctor http://127.0.0.1:4747   whether all is well with it
+//! lightning serve-model DIR                serve a small language model (with the feature `lm`)
 //! ```
 //!
 //! `--help` tells the rest. What is asked for goes to standard output, everything else to standard error.
@@ -16,6 +17,8 @@ mod args;
 mod doctor;
 mod look;
 mod serve;
+#[cfg(feature = "lm")]
+mod serve_model;
 mod table;
 
 use std::{
@@ -49,6 +52,8 @@ pub fn main() -> ExitCode {
             Task::Workers(task) => look::workers(task).await.map(|()| ExitCode::SUCCESS),
             Task::Resources(task) => look::resources(task).await.map(|()| ExitCode::SUCCESS),
             Task::Doctor(at) => doctor::run(at).await,
+            #[cfg(feature = "lm")]
+            Task::ServeModel(options) => serve_model::run(options).await,
         }
     });
     // What still runs, such as a parked read of standard input, must not hold the program up.

@@ -49,14 +49,21 @@ pub(super) async fn run(args: StoreArgs) -> anyhow::Result<ExitCode> {
     };
     let server = StoreServer::bind(address, store, options).await?;
     let stop = CancellationToken::new();
-    let mut signals = Signals::new()?;
+    let signals = Signals::new()?;
     super::print(&format!(
         "lightning: a store {kind} listens on {}\n",
         server.url()
     ))?;
-    let serving = server.serve(stop.clone());
+    until(signals, server.serve(stop.clone()), stop).await
+}
+
+/// Serves until a signal comes. The first stops the server in order, the second at once.
+pub(super) async fn until(
+    mut signals: Signals,
+    serving: impl Future<Output = ()>,
+    stop: CancellationToken,
+) -> anyhow::Result<ExitCode> {
     tokio::pin!(serving);
-    // The first signal stops the server in order, the second at once.
     for _ in 0..2 {
         tokio::select! {
             () = &mut serving => return Ok(ExitCode::SUCCESS),
@@ -79,14 +86,14 @@ fn read_token(file: &Path) -> anyhow::Result<Secret> {
 }
 
 #[cfg(unix)]
-struct Signals {
+pub(super) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    pub(super) fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -103,11 +110,11 @@ impl Signals {
 }
 
 #[cfg(not(unix))]
-struct Signals;
+pub(super) struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self)
     }
 

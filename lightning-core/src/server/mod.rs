@@ -29,6 +29,8 @@ mod routes;
 mod serve;
 
 pub use options::ServerOptions;
+#[cfg(feature = "lm")]
+pub(crate) use serve::serve_router;
 pub use serve::{ServerError, StoreServer};
 
 use std::sync::Arc;
