@@ -45,6 +45,34 @@ pub(super) enum Task {
     /// Make tokens for a store.
     #[command(subcommand)]
     Token(TokenTask),
+    /// Serve a small language model, until Ctrl-C or SIGTERM.
+    #[cfg(feature = "lm")]
+    ServeModel(ServeModelArgs),
+}
+
+#[cfg(feature = "lm")]
+#[derive(Debug, ClapArgs)]
+pub(super) struct ServeModelArgs {
+    /// The folder of the model: config.json, model.safetensors and, unless its tokens are bytes, tokenizer.json.
+    pub(super) folder: PathBuf,
+    /// The loopback address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(super) host: String,
+    /// The port; 0 picks one that is free.
+    #[arg(long, default_value_t = 8000)]
+    pub(super) port: u16,
+    /// What requests call the model; the name of the folder if left out.
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// What answers say about which weights wrote them.
+    #[arg(long, default_value = "0")]
+    pub(super) model_version: String,
+    /// How many requests are answered at the same time.
+    #[arg(long, default_value_t = 32)]
+    pub(super) batch: usize,
+    /// What is logged: a level, or directives such as `warn,lightning::server=debug`.
+    #[arg(long, env = "LIGHTNING_LOG", default_value = "warn,lightning=info")]
+    pub(super) log_level: String,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -13,6 +13,7 @@
 //! lightning schema                         what a run file may say, for editors
 //! lightning store export sqlite:run.db      everything in it, as lines of JSON; `import`, `check`, `archive`, `purge`
 //! lightning token new --role runner --file tokens
+//! lightning serve-model DIR                serve a small language model (with the feature `lm`)
 //! ```
 //!
 //! A program with algorithms and agents of its own gets all of this by [`main_with`].
@@ -25,6 +26,8 @@ mod look;
 mod proxy;
 mod run;
 mod serve;
+#[cfg(feature = "lm")]
+mod serve_model;
 mod table;
 mod token;
 mod whole;
@@ -86,6 +89,8 @@ pub fn main_with(setup: impl Into<Setup>) -> ExitCode {
             Task::Run(options) => run::run(options, &setup).await,
             Task::Schema => run::schema(&setup),
             Task::Token(task) => token::run(task).map(|()| ExitCode::SUCCESS),
+            #[cfg(feature = "lm")]
+            Task::ServeModel(options) => serve_model::run(options).await,
         }
     });
     // What still runs, such as a parked read of standard input, must not hold the program up.

@@ -51,14 +51,27 @@ pub(super) async fn run(args: StoreArgs) -> anyhow::Result<ExitCode> {
     };
     let server = StoreServer::bind(address, store, options).await?;
     let stop = CancellationToken::new();
-    let mut signals = Signals::new(args.token_file.is_some())?;
+    let signals = Signals::new(args.token_file.is_some())?;
     super::print(&format!(
         "lightning: a store {kind} listens on {}\n",
         server.url()
     ))?;
-    let serving = server.serve(stop.clone());
+    let reload = || {
+        if let Some(file) = &args.token_file {
+            reload(&tokens, file);
+        }
+    };
+    until(signals, server.serve(stop.clone()), stop, reload).await
+}
+
+/// Serves until a signal comes that asks for an end. The first stops the server in order, the second at once.
+pub(super) async fn until(
+    mut signals: Signals,
+    serving: impl Future<Output = ()>,
+    stop: CancellationToken,
+    reload: impl Fn(),
+) -> anyhow::Result<ExitCode> {
     tokio::pin!(serving);
-    // The first signal stops the server in order, the second at once.
     let mut asked = 0;
     while asked < 2 {
         tokio::select! {
@@ -68,11 +81,7 @@ pub(super) async fn run(args: StoreArgs) -> anyhow::Result<ExitCode> {
                     asked += 1;
                     stop.cancel();
                 }
-                Asked::Reload => {
-                    if let Some(file) = &args.token_file {
-                        reload(&tokens, file);
-                    }
-                }
+                Asked::Reload => reload(),
             }
         }
     }

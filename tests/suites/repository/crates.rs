@@ -34,6 +34,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
             "server",
             "client",
             "llm_proxy",
+            "model_server",
             "chat::http",
             "testing::llm",
             "transport",
