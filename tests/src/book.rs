@@ -11,6 +11,10 @@ struct FirstAlgorithm;
 struct OptimisePrompts;
 
 #[cfg(feature = "full")]
+#[doc = include_str!("../../docs/src/run-files.md")]
+struct RunFiles;
+
+#[cfg(feature = "full")]
 #[doc = include_str!("../../docs/src/run-a-store.md")]
 struct RunAStore;
 

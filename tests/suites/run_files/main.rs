@@ -1,6 +1,7 @@
 //! Run files: what they say, how mistakes are told, and that they run.
 
 mod reload;
+mod schema;
 
 use std::{
     fs,
