@@ -24,6 +24,7 @@
 //! | `lightning::chat` | calls of a chat model that are made again, or cannot be recorded |
 //! | `lightning::client` | requests to a store over HTTP that are made again |
 //! | `lightning::config` | a run file that changed while its run goes on |
+//! | `lightning::llm_proxy` | calls that could not be recorded |
 //! | `lightning::program` | agents that are programs of their own and fail |
 //! | `lightning::run` | evaluations that are given up, metrics that cannot be written |
 //! | `lightning::runner` | attempts that fail, heartbeats, a store that cannot be reached |

@@ -8,12 +8,16 @@
 
 mod checkpoint;
 mod configuration;
+mod ending;
 mod error;
 mod evaluator;
 mod folder;
+mod identity;
+mod journal;
 mod metrics;
 mod outcome;
 mod progress;
+mod recovery;
 mod stop;
 mod tally;
 
@@ -24,27 +28,39 @@ use std::{
 };
 
 use rand::{SeedableRng, rngs::StdRng};
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
     checkpoint::Checkpoint,
     configuration::{ConfigurationHistory, ConfigurationVersion},
+    ending::RunEnding,
     error::{EvaluateError, RunError},
     evaluator::{Evaluation, Evaluator, FailurePolicy},
     folder::{RunFolder, RunLock},
+    identity::AlgorithmIdentity,
     metrics::Metric,
     outcome::{Outcome, OutcomeResult},
     progress::{Progress, ProgressEvent, ProgressSink},
+    recovery::Recovered,
     stop::{Achieved, StopReason, StopWhen},
     tally::{ModelUsage, RewardPoint, RolloutCounts},
 };
-pub(crate) use self::{folder::on_the_disk, stop::StopSwitch};
-use self::{metrics::MetricLog, progress::Silent, stop::Scores, tally::Tally};
+use self::{
+    ending::Exits, journal::Journal, metrics::MetricLog, progress::Silent, recovery::Evaluated, stop::Scores,
+    tally::Tally,
+};
+pub(crate) use self::{
+    ending::remove_temporary,
+    folder::on_the_disk,
+    identity::{difference, digest, digest_of_resources},
+    stop::StopSwitch,
+};
 use crate::{
     clock::{Clock, SystemClock},
     store::{MemoryStore, Store},
-    types::{JsonObject, Span, Timestamp},
+    types::{Span, Timestamp},
 };
 
 /// How many rollouts of a run's evaluations are under way at once, unless set otherwise.
@@ -68,10 +84,12 @@ struct Shared {
     id: String,
     seed: u64,
     algorithm: AlgorithmIdentity,
+    accepts_changes: bool,
     folder: RunFolder,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     began: Timestamp,
+    seconds_before: f64,
     cancellation: CancellationToken,
     in_flight: Arc<Semaphore>,
     metrics: MetricLog,
@@ -80,17 +98,15 @@ struct Shared {
     stop_switch: StopSwitch,
     scores: Mutex<Scores>,
     tally: Mutex<Tally>,
+    journal: Journal,
+    evaluated: Evaluated,
+    exits: Exits,
 }
 
-/// Which algorithm a run runs, and with which parameters: what a checkpoint must agree with.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct AlgorithmIdentity {
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Its parameters by name.
-    pub parameters: JsonObject,
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.exits.end(&self.folder, &RunEnding::Dropped);
+    }
 }
 
 /// Builds a [`RunContext`]. The trainer does so; others need it only to drive an algorithm by hand.
@@ -98,6 +114,8 @@ pub struct RunContextBuilder {
     id: String,
     seed: u64,
     algorithm: AlgorithmIdentity,
+    accepts_changes: bool,
+    seconds_before: f64,
     folder: Option<RunFolder>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
@@ -115,6 +133,8 @@ impl RunContext {
             id: id.into(),
             seed: 0,
             algorithm: AlgorithmIdentity::default(),
+            accepts_changes: false,
+            seconds_before: 0.0,
             folder: None,
             store,
             clock: Arc::new(SystemClock::new()),
@@ -173,7 +193,106 @@ impl RunContext {
 
     /// The state that survives the end of the process, kept in the run's folder.
     pub fn checkpoint<S>(&self) -> Checkpoint<S> {
-        Checkpoint::new(self.shared.folder.clone(), self.shared.algorithm.clone())
+        let shared = &*self.shared;
+        Checkpoint::new(
+            shared.folder.clone(),
+            shared.algorithm.clone(),
+            shared.accepts_changes,
+        )
+    }
+
+    /// The state that the algorithm saved last, as JSON, for those who look at a run from outside.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Unreadable`] and [`RunError::Folder`].
+    pub async fn saved_state(&self) -> Result<Option<serde_json::Value>, RunError> {
+        checkpoint::saved(&self.shared.folder).await
+    }
+
+    /// A durable step: what it came to is kept in the run's folder, and a run that is resumed does not do it again.
+    ///
+    /// `make` is done if no step of this name has come to an end before, in this process or in an earlier one of the run; what
+    /// it returns is on the disk when this returns. Steps of equal names are one step: whoever asks for it while it is made
+    /// waits for it. So a name has to say all that the step depends on, such as the round and what goes in. A step that fails
+    /// is not kept. What steps return is held in memory until the run ends.
+    ///
+    /// Cancel safe: dropped, it leaves the step undone, or done and kept.
+    ///
+    /// ```
+    /// use lightning_core::run::{RunContext, RunError};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), RunError> {
+    /// let run = RunContext::for_test();
+    /// for _ in 0..2 {
+    ///     let answer = run.memo("round 1: an idea", async {
+    ///         println!("this is printed once");
+    ///         Ok::<_, RunError>("answer of an expensive model".to_owned())
+    ///     });
+    ///     assert_eq!(answer.await?, "answer of an expensive model");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `make`; [`RunError::Folder`], if the disk does not take it, [`RunError::Unwritable`], if it has no JSON form,
+    /// and [`RunError::OtherStep`], if the step of this name has come to something else than a `V`.
+    pub async fn memo<V, E>(
+        &self,
+        name: impl Into<String>,
+        make: impl Future<Output = Result<V, E>>,
+    ) -> Result<V, E>
+    where
+        V: Serialize + DeserializeOwned,
+        E: From<RunError>,
+    {
+        let make = async { Ok((make.await?, Vec::new())) };
+        self.memo_counted(name, make).await
+    }
+
+    /// As [`memo`](Self::memo), for a step that calls models: what it used is counted as
+    /// [`count_model_usage`](Self::count_model_usage) does, once for the whole run, however often it is resumed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`memo`](Self::memo).
+    pub async fn memo_counted<V, E>(
+        &self,
+        name: impl Into<String>,
+        make: impl Future<Output = Result<(V, Vec<ModelUsage>), E>>,
+    ) -> Result<V, E>
+    where
+        V: Serialize + DeserializeOwned,
+        E: From<RunError>,
+    {
+        let count = |usage| self.count_model_usage(usage);
+        self.shared.journal.step(name.into(), count, make).await
+    }
+
+    /// A folder that goes with the run, whatever its end is: result, error, panic, abort. What a run that was killed has left
+    /// there is removed when it is resumed. It exists from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Folder`], if it cannot be made.
+    pub fn temp_dir(&self) -> Result<PathBuf, RunError> {
+        ending::temporary(&self.shared.folder)
+    }
+
+    /// Calls something when the run ends, whatever its end is, but for one of the whole process: the last that was given
+    /// first, each once, before the temporary folder is removed. It should be quick and must not block for long. A panic in
+    /// it is logged. If the run has ended already, it is called at once.
+    pub fn on_exit(&self, call: impl FnOnce(&RunEnding) + Send + 'static) {
+        self.shared.exits.add(Box::new(call));
+    }
+
+    /// Ends the run: calls what [`on_exit`](Self::on_exit) was given, and removes the temporary folder. The trainer does so;
+    /// it happens when the last handle goes, too. Only the first call counts.
+    pub fn end(&self, ending: &RunEnding) {
+        self.shared.exits.end(&self.shared.folder, ending);
     }
 
     /// Runs tasks and collects their rewards.
@@ -261,15 +380,16 @@ impl RunContext {
         }
     }
 
-    /// How long the run has been going on.
+    /// How long the run has been going on, in seconds; of one that was resumed, all its processes together.
     pub fn seconds(&self) -> f64 {
-        self.shared.clock.now() - self.shared.began
+        self.shared.seconds_before + (self.shared.clock.now() - self.shared.began)
     }
 
     /// Counts calls of a model that the algorithm itself made, for stop conditions and the report: see
     /// [`ModelUsage::of_call`]. The role says what the model was used for, such as `gradient`.
     ///
-    /// Calls of agents are counted by their spans.
+    /// Calls of agents are counted by their spans. When the run is resumed, what was counted here is forgotten;
+    /// [`memo_counted`](Self::memo_counted) remembers.
     pub fn count_model_usage(&self, usage: ModelUsage) {
         self.tally().count_usage(usage);
     }
@@ -331,6 +451,20 @@ impl RunContextBuilder {
         self
     }
 
+    /// Whether a state that was saved with other parameters, or by another version, is gone on with; it is not if not set.
+    #[must_use]
+    pub fn accept_changes(mut self, accept: bool) -> Self {
+        self.accepts_changes = accept;
+        self
+    }
+
+    /// How long the run has been going on in earlier processes, in seconds; 0 if not set.
+    #[must_use]
+    pub fn seconds_before(mut self, seconds: f64) -> Self {
+        self.seconds_before = seconds;
+        self
+    }
+
     /// Where the run keeps its files; a temporary folder that goes with the run if not set.
     #[must_use]
     pub fn folder(mut self, path: impl Into<PathBuf>) -> Self {
@@ -382,9 +516,15 @@ impl RunContextBuilder {
     /// The run, which begins now.
     pub fn build(self) -> RunContext {
         let permits = self.in_flight.clamp(1, Semaphore::MAX_PERMITS);
+        let folder = self.folder.unwrap_or_else(RunFolder::temporary);
         RunContext {
             shared: Arc::new(Shared {
-                folder: self.folder.unwrap_or_else(RunFolder::temporary),
+                journal: Journal::new(folder.clone()),
+                evaluated: Evaluated::default(),
+                exits: Exits::default(),
+                accepts_changes: self.accepts_changes,
+                seconds_before: self.seconds_before,
+                folder,
                 id: self.id,
                 seed: self.seed,
                 algorithm: self.algorithm,

@@ -1,10 +1,16 @@
 //! What a trainer is made of.
 
-use std::{any::Any, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Controls, Trainer, TrainerError, fleet::Fleet};
+use super::{Controls, Resume, RunFailure, Trainer, TrainerError, failure::OnFailure, fleet::Fleet};
 use crate::{
     adapter::TraceAdapter,
     agent::Hook,
@@ -31,6 +37,8 @@ pub(super) struct Parts {
     pub(super) hooks: Vec<Arc<dyn Hook>>,
     pub(super) rollout_config: RolloutConfig,
     pub(super) run_dir: Option<PathBuf>,
+    pub(super) resume: Resume,
+    pub(super) on_failure: Vec<OnFailure>,
     pub(super) seed: u64,
     pub(super) stop_when: StopWhen,
     pub(super) strategy: Strategy,
@@ -51,7 +59,7 @@ pub(super) struct Parts {
 /// Which store a run uses.
 #[derive(Clone)]
 pub(super) enum StoreChoice {
-    /// A fresh one in memory.
+    /// The one in the run folder, or a fresh one in memory.
     Fresh,
     /// This one.
     Given(Arc<dyn Store>),
@@ -61,9 +69,12 @@ pub(super) enum StoreChoice {
 
 impl StoreChoice {
     /// The store, which is opened off the runtime's threads if it has to be.
-    pub(super) async fn open(&self) -> Result<Arc<dyn Store>, TrainerError> {
+    pub(super) async fn open(&self, run_dir: Option<&Path>) -> Result<Arc<dyn Store>, TrainerError> {
         let url = match self {
-            Self::Fresh => return Ok(Arc::new(MemoryStore::new())),
+            Self::Fresh => match run_dir.and_then(own_store) {
+                Some(url) => url,
+                None => return Ok(Arc::new(MemoryStore::new())),
+            },
             Self::Given(store) => return Ok(Arc::clone(store)),
             Self::Url(url) => url.clone(),
         };
@@ -77,6 +88,11 @@ impl StoreChoice {
         let opened = opened.map_err(|error| TrainerError::OpenStore(error.to_string()))?;
         opened.map_err(|error| TrainerError::OpenStore(error.to_string()))
     }
+}
+
+/// The store in the run folder, by URL, if there can be one.
+fn own_store(run_dir: &Path) -> Option<String> {
+    cfg!(feature = "sqlite").then(|| format!("sqlite:{}", run_dir.join("store.db").display()))
 }
 
 /// Builds a [`Trainer`].
@@ -156,6 +172,8 @@ impl TrainerBuilder<NoAlgorithm> {
                     ..RolloutConfig::default()
                 },
                 run_dir: None,
+                resume: Resume::default(),
+                on_failure: Vec::new(),
                 seed: 0,
                 stop_when: StopWhen::never(),
                 strategy: Strategy::default(),
@@ -201,8 +219,8 @@ impl<A> TrainerBuilder<A> {
         self
     }
 
-    /// Where rollouts, spans and resources are kept; a fresh [`MemoryStore`](crate::store::MemoryStore) for each run if
-    /// not set.
+    /// Where rollouts, spans and resources are kept; if not set, `store.db` in the [run folder](Self::run_dir), or without
+    /// one, or without the feature `sqlite`, a fresh [`MemoryStore`](crate::store::MemoryStore) for each run.
     #[must_use]
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.parts.store = StoreChoice::Given(store);
@@ -259,10 +277,29 @@ impl<A> TrainerBuilder<A> {
         self
     }
 
-    /// Where the run keeps its metrics, checkpoints and report; a temporary folder that goes with the run if not set.
+    /// Where the run keeps its metrics, checkpoints and report, and, with the feature `sqlite` and unless another one is set,
+    /// its store; a temporary folder that goes with the run if not set.
+    ///
+    /// If a run was begun there before, this one goes on with it: see [`resume`](Self::resume).
     #[must_use]
     pub fn run_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.parts.run_dir = Some(path.into());
+        self
+    }
+
+    /// What to do with a run that was begun in the [run folder](Self::run_dir) before; to go on with it if it is the same, if
+    /// not set.
+    #[must_use]
+    pub fn resume(mut self, resume: Resume) -> Self {
+        self.parts.resume = resume;
+        self
+    }
+
+    /// Calls something when a run has no result, with the error and the state of the run, on a thread where it may block.
+    /// `fit` returns when it has returned. Several are called in their order; a panic in one is logged.
+    #[must_use]
+    pub fn on_failure(mut self, call: impl Fn(&RunFailure) + Send + Sync + 'static) -> Self {
+        self.parts.on_failure.push(Arc::new(call));
         self
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{FitReport, TrainerError, builder::Parts};
 use crate::{
     algorithm::AlgorithmContext,
-    run::{ProgressSink, RunContext},
+    run::{ProgressSink, Recovered, RunContext},
     terminal::{Banner, RunSummary, Screen, TerminalProgress},
     types::Dataset,
 };
@@ -59,6 +59,23 @@ impl Display {
             dashboard: None,
         };
         screen.print(&banner.text(screen.columns()));
+    }
+
+    /// Says what an earlier process of the run has left.
+    pub(super) fn resumed(&self, found: Recovered) {
+        let mut parts = vec![format!("{} rollouts had ended", found.ended)];
+        for (count, what) in [
+            (found.set_aside, "are taken up again when they are needed"),
+            (found.going_on, "go on elsewhere"),
+        ] {
+            if count > 0 {
+                parts.push(format!("{count} {what}"));
+            }
+        }
+        self.note(&format!(
+            "This run was begun before and is resumed: {}.",
+            parts.join(", ")
+        ));
     }
 
     /// Says something while the run goes on.

@@ -3,12 +3,14 @@
 //! [`Trainer::fit`] runs an algorithm together with runners of an agent, in this process. Algorithm and runners meet only
 //! in the store. Everything that can be wrong beforehand is refused before anything starts. [`Trainer::dev`] is the dry run.
 
+mod beginning;
 mod builder;
 mod controls;
 mod defaults;
 mod dev;
 mod display;
 mod error;
+mod failure;
 mod fleet;
 mod record;
 mod report;
@@ -24,12 +26,14 @@ use std::{
 
 #[cfg(feature = "cli")]
 pub(crate) use self::fleet::{Fleet, FleetWork};
-use self::{builder::Parts, session::Session};
+use self::{beginning::Beginning, builder::Parts, session::Session};
 pub use self::{
+    beginning::Resume,
     builder::{HasAlgorithm, NoAlgorithm, TrainerBuilder, With},
     controls::Controls,
     dev::{Dev, DevProblem, DevReport, DevTrace},
     error::TrainerError,
+    failure::RunFailure,
     report::FitReport,
 };
 use crate::{
@@ -78,7 +82,7 @@ impl<T: Task, O: AlgoOutput> Trainer<T, O> {
     ///
     /// Then the runners are told to stop: they finish what they have, within the grace of the
     /// [strategy](TrainerBuilder::strategy), and are aborted otherwise. The end of a runner by an error ends the run.
-    /// Dropping the future aborts the algorithm and the runners; the attempts under way end as failed.
+    /// With a [run folder](TrainerBuilder::run_dir) in which a run was begun before, it goes on with that run. Dropping the future aborts the algorithm and the runners; the attempts under way end as failed.
     ///
     /// # Errors
     ///
@@ -91,8 +95,11 @@ impl<T: Task, O: AlgoOutput> Trainer<T, O> {
     ) -> Fit<'_, O> {
         let (agent, train, val) = (Arc::new(agent), train.into_dataset(), val.into_dataset());
         Fit(Box::pin(async move {
-            let store = self.parts.store.open().await?;
-            Session::new("run", store, &*self.algorithm, &self.parts, agent, train, val)?
+            let (algorithm, parts) = (&*self.algorithm, &self.parts);
+            let beginning = Beginning::of(parts, session::identity(algorithm)?, (train.clone(), val.clone()));
+            let beginning = beginning.await?;
+            let store = parts.store.open(parts.run_dir.as_deref()).await?;
+            Session::new(beginning, store, algorithm, parts, agent, train, val)?
                 .run()
                 .await
         }))

@@ -37,10 +37,12 @@ pub struct FitReport<O> {
     pub reward_curve: Vec<RewardPoint>,
     /// How often models were called and how many tokens that took, by role and model.
     pub model_usage: Vec<ModelUsage>,
-    /// When the run began.
+    /// When the run began; of one that was resumed, when its first process did.
     pub began: Timestamp,
-    /// How long the run took, in seconds.
+    /// How long the run took, in seconds; of one that was resumed, all its processes together.
     pub seconds: f64,
+    /// How often the run was resumed.
+    pub resumed: usize,
     /// The figures that the algorithm noted, in order.
     pub metrics: Vec<Metric>,
     /// The run folder; `None` if it was temporary.

@@ -7,9 +7,11 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     FitReport, TrainerError,
+    beginning::Beginning,
     builder::Parts,
     defaults::Defaults,
     display::Display,
+    failure,
     fleet::{FleetWork, Own, Wanted},
     record::RunRecord,
 };
@@ -18,8 +20,7 @@ use crate::{
     algorithm::{AlgoOutput, Algorithm, AlgorithmContext, TrainerInfo},
     clock::{Clock as _, SystemClock},
     execution::{ExecutionError, Interrupts, Strategy, Work},
-    ids::{IdSource as _, RandomIds},
-    run::{AlgorithmIdentity, RunContext, on_the_disk},
+    run::{AlgorithmIdentity, RunContext, RunEnding, on_the_disk},
     runner::{RunnerError, RunnerReport, StopSignal},
     store::{LayeredStore, Store},
     types::{Dataset, Task, Timestamp},
@@ -34,12 +35,35 @@ pub(super) struct Session<'a, T, O> {
     run: RunContext,
     cx: AlgorithmContext<T>,
     display: Display,
+    _ending: EndOnDrop,
+    /// Holds the run folder, until all else is gone.
+    beginning: Beginning,
+}
+
+/// Ends a run that nobody has ended otherwise.
+struct EndOnDrop(RunContext);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end(&RunEnding::Dropped);
+    }
+}
+
+/// Which algorithm it is.
+pub(super) fn identity<T: Task, O: AlgoOutput>(
+    algorithm: &dyn Algorithm<T, Output = O>,
+) -> Result<AlgorithmIdentity, TrainerError> {
+    Ok(AlgorithmIdentity {
+        name: algorithm.name().into_owned(),
+        version: algorithm.version().to_owned(),
+        parameters: algorithm.parameters()?,
+    })
 }
 
 impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
-    /// Checks everything that can be wrong beforehand. The run's id begins with `kind`.
+    /// Checks everything that can be wrong beforehand.
     pub(super) fn new(
-        kind: &str,
+        beginning: Beginning,
         store: Arc<dyn Store>,
         algorithm: &'a dyn Algorithm<T, Output = O>,
         parts: &'a Parts,
@@ -61,18 +85,19 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         // The algorithm sees the store through the trainer's defaults; runners see it as it is.
         let filled: Arc<dyn Store> = Arc::new(LayeredStore::new(
             Arc::clone(&store),
-            Defaults(parts.rollout_config.clone()),
+            Defaults {
+                config: parts.rollout_config.clone(),
+                run_id: beginning.run_id.clone(),
+            },
         ));
-        let mut run = RunContext::builder(format!("{kind}-{}", RandomIds.hex(12)), Arc::clone(&filled))
+        let mut run = RunContext::builder(beginning.run_id.clone(), Arc::clone(&filled))
+            .seconds_before(beginning.seconds_before())
+            .accept_changes(beginning.accepts_changes)
             .seed(parts.seed)
             .stop_when(parts.stop_when.clone())
             .stop_switch(parts.controls.stop_when.clone())
             .cancellation(parts.cancellation.child_token())
-            .algorithm(AlgorithmIdentity {
-                name: name.clone(),
-                version: algorithm.version().to_owned(),
-                parameters: algorithm.parameters()?,
-            });
+            .algorithm(identity(algorithm)?);
         if let Some(path) = &parts.run_dir {
             run = run.folder(path);
         }
@@ -108,16 +133,26 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             parts,
             agent,
             store,
-            run,
             cx,
             display,
+            _ending: EndOnDrop(run.clone()),
+            run,
+            beginning,
         })
     }
 
     /// Runs the algorithm and the runners to their ends.
     pub(super) async fn run(self) -> Result<FitReport<O>, TrainerError> {
         let report = self.keep_record().await;
+        let ending = match &report {
+            Ok(_) => RunEnding::Succeeded,
+            Err(error) => RunEnding::Failed(error.to_string()),
+        };
+        self.run.end(&ending);
         self.display.end(&report);
+        if let Err(error) = &report {
+            failure::tell(&self.parts.on_failure, &self.run, error).await;
+        }
         report
     }
 
@@ -129,7 +164,6 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         if folder.is_temporary() {
             return self.execute().await.map(|output| self.report(output, began));
         }
-        let _lock = folder.lock()?;
         if let Some(history) = self.parts.configuration.clone() {
             let folder = folder.clone();
             on_the_disk(move || history.keep_in(&folder)).await?;
@@ -139,7 +173,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             self.cx.val_dataset().map(Dataset::len),
         );
         let agent = self.agent.name().into_owned();
-        let mut record = RunRecord::new(&self.run, self.parts, agent, tasks, began);
+        let mut record = RunRecord::new(&self.run, self.parts, agent, tasks, &self.beginning, began);
         record.write(&self.run).await?;
         let report = self.execute().await.map(|output| self.report(output, began));
         record.end(clock.now(), report.as_ref().err().map(ToString::to_string));
@@ -160,12 +194,23 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
     async fn execute(&self) -> Result<O, TrainerError> {
         // Whether the store can be reached shows before anything else begins.
         let store = self.store.statistics().await?;
-        if let Some(resources) = &self.parts.initial_resources {
-            self.store.add_resources(resources.clone()).await?;
-        }
         let agent = self.agent.name().into_owned();
         self.display
             .begin(&self.run, self.parts, &self.cx, agent, store.name);
+        if let Some(since) = self.beginning.began {
+            let found = self.run.recover(since, &self.workers()).await?;
+            self.display.resumed(found);
+            tracing::info!(
+                target: "lightning::trainer",
+                run_id = self.run.id(),
+                ended = found.ended,
+                set_aside = found.set_aside,
+                interrupted = found.interrupted,
+                going_on = found.going_on,
+                "the run is resumed"
+            );
+        }
+        self.add_initial_resources().await?;
         tracing::debug!(
             target: "lightning::trainer",
             run_id = self.run.id(),
@@ -226,6 +271,26 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         }
     }
 
+    /// The resources to begin with are the latest when the algorithm begins, also of a run that is resumed.
+    async fn add_initial_resources(&self) -> Result<(), TrainerError> {
+        let Some(resources) = &self.parts.initial_resources else {
+            return Ok(());
+        };
+        if self.beginning.began.is_some() {
+            let latest = self.store.get_latest_resources().await?;
+            if latest.is_some_and(|latest| latest.resources == *resources) {
+                return Ok(());
+            }
+        }
+        self.store.add_resources(resources.clone()).await?;
+        Ok(())
+    }
+
+    /// What the ids of the runners begin with.
+    fn workers(&self) -> String {
+        format!("{}-runner-", self.run.id())
+    }
+
     fn explain(&self, error: ExecutionError) -> TrainerError {
         let algorithm = || self.algorithm.name().into_owned();
         match error {
@@ -263,8 +328,9 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             rollouts: run.rollout_counts(),
             reward_curve: run.reward_curve(),
             model_usage: run.model_usage(),
-            began,
+            began: self.beginning.began.unwrap_or(began),
             seconds: run.seconds(),
+            resumed: self.beginning.processes.len(),
             metrics: run.metrics(),
             run_dir: (!run.folder().is_temporary()).then(|| run.folder().path().to_owned()),
         }

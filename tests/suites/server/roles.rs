@@ -46,6 +46,7 @@ const TABLE: &str = "\
 GET  /v1/agl/health                                      nobody stranger read runner admin
 POST /v1/agl/queues/rollouts/enqueue                     admin
 POST /v1/agl/queues/rollouts/dequeue                     runner admin
+POST /v1/agl/queues/rollouts/drain                       admin
 GET  /v1/agl/rollouts                                    read admin
 POST /v1/agl/rollouts                                    admin
 POST /v1/agl/rollouts/search                             read admin
