@@ -54,6 +54,7 @@ fn whole() -> Value {
         "resources": {"prompt": {"resource_type": "prompt_template", "template": "x", "engine": "jinja"}},
         "store": {"url": "sqlite:run.db", "token": "t"},
         "run_dir": "out",
+        "resume": "never",
         "seed": 1,
         "n_runners": 2,
         "rollout_config": {"timeout_seconds": 1, "unresponsive_seconds": 2.5, "max_attempts": 2, "retry_condition": ["failed", "timeout"]},
