@@ -15,6 +15,10 @@ struct CallAModel;
 struct OptimisePrompts;
 
 #[cfg(feature = "full")]
+#[doc = include_str!("../../docs/src/run-files.md")]
+struct RunFiles;
+
+#[cfg(feature = "full")]
 #[doc = include_str!("../../docs/src/run-a-store.md")]
 struct RunAStore;
 

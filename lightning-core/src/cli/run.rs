@@ -30,6 +30,10 @@ pub(super) struct RunArgs {
     /// The same as `--set run_dir=FOLDER`.
     #[arg(long, value_name = "FOLDER")]
     run_dir: Option<String>,
+    /// What to do with a run that was begun in the folder before: `if_unchanged`, `even_if_changed`, `or_start_over` or
+    /// `never`. The same as `--set resume=HOW`.
+    #[arg(long, value_name = "HOW")]
+    resume: Option<String>,
     /// The same as `--set store=URL`.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
@@ -51,6 +55,7 @@ impl RunArgs {
             ("--seed", "seed", &self.seed),
             ("--runners", "n_runners", &self.n_runners),
             ("--run-dir", "run_dir", &self.run_dir),
+            ("--resume", "resume", &self.resume),
             ("--store", "store", &self.store),
         ];
         for setting in &self.settings {

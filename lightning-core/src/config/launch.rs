@@ -193,6 +193,7 @@ fn configured(mut trainer: TrainerBuilder<NoAlgorithm>, said: &Said) -> TrainerB
     trainer = trainer
         .n_runners(said.n_runners.unwrap_or(1))
         .seed(said.seed)
+        .resume(said.resume)
         .stop_when(said.stop_when.clone())
         .rollout_config(said.rollout_config.over(RolloutConfig {
             timeout_seconds: Some(600.0),

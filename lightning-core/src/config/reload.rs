@@ -151,8 +151,13 @@ impl Current<'_> {
         if now.is_empty() {
             return;
         }
-        self.apply(&now);
+        let new = self.file.to_json();
+        for key in CHANGEABLE {
+            replace(&mut self.used, &new, key);
+        }
+        // First, because what changes may be that the run ends.
         self.note(now.iter().map(ToString::to_string).collect()).await;
+        self.apply(&now);
     }
 
     fn refuse(&self, error: &str) {
@@ -165,7 +170,7 @@ impl Current<'_> {
     }
 
     /// Does what the file says now, where it says something else than before.
-    fn apply(&mut self, changes: &[Change]) {
+    fn apply(&self, changes: &[Change]) {
         let said = &self.file.said;
         let concerns = |key: &str| changes.iter().any(|change| is_below(&change.key, key));
         if concerns("n_runners") {
@@ -179,10 +184,6 @@ impl Current<'_> {
         {
             // The file was found good, so this does not fail.
             let _ = levels.set(said.log.levels.as_deref().unwrap_or(DEFAULT_LEVELS));
-        }
-        let new = self.file.to_json();
-        for key in CHANGEABLE {
-            replace(&mut self.used, &new, key);
         }
     }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::{
     data::{DataError, FileFormat, TaskFile},
     run::StopWhen,
+    trainer::Resume,
     types::{Dataset, JsonObject, Llm, NamedResources, RolloutConfig, Secret},
 };
 
@@ -23,6 +24,8 @@ pub(super) struct Said {
     #[serde(default)]
     pub(super) store: StoreChoice,
     pub(super) run_dir: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) resume: Resume,
     #[serde(default)]
     pub(super) seed: u64,
     pub(super) n_runners: Option<usize>,

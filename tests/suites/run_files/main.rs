@@ -1,6 +1,7 @@
 //! Run files: what they say, how mistakes are told, and that they run.
 
 mod reload;
+mod schema;
 
 use std::{
     fs,
@@ -257,6 +258,26 @@ fn what_does_not_fit_the_program_is_told_before_anything_starts() {
         assert!(complaint.contains(message), "{run_file}\n{complaint}");
         assert!(!Path::new(&project.path("out")).exists(), "nothing was begun");
     }
+}
+
+#[test]
+fn a_run_in_the_same_folder_goes_on_or_is_refused_or_starts_over() {
+    let project = Project::new(RUN);
+    output(&project.run(&[]));
+    let id = project.json("out/run.json")["run_id"].clone();
+    output(&project.run(&["--runners", "1"]));
+    assert_eq!(project.json("out/run.json")["run_id"], id);
+    let versions = project.json("out/run.json")["configuration"].clone();
+    assert_eq!(versions.as_array().map(Vec::len), Some(2), "{versions}");
+
+    let other = project.run(&["--seed", "5"]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&other.stderr).contains("seed"),
+        "{other:?}"
+    );
+    output(&project.run(&["--seed", "5", "--resume", "never"]));
+    assert_ne!(project.json("out/run.json")["run_id"], id);
 }
 
 #[test]
