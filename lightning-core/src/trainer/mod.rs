@@ -10,7 +10,10 @@ mod display;
 mod error;
 mod record;
 mod report;
+mod runners;
 mod session;
+#[cfg(all(feature = "client", feature = "server"))]
+mod spread;
 
 use std::{
     fmt,
@@ -20,6 +23,8 @@ use std::{
     task::{Context, Poll},
 };
 
+#[cfg(feature = "client")]
+pub use self::runners::RunnerOnly;
 use self::{builder::Parts, session::Session};
 pub use self::{
     builder::{HasAlgorithm, NoAlgorithm, TrainerBuilder, With},
@@ -73,6 +78,8 @@ impl<T: Task, O: AlgoOutput> Trainer<T, O> {
     ///
     /// Then the runners are told to stop: they finish what they have, within the grace of the
     /// [strategy](TrainerBuilder::strategy), and are aborted otherwise. The end of a runner by an error ends the run.
+    /// With the strategy [`ClientServer`](crate::execution::ClientServer), a process may have runners only: there, this
+    /// executes the agent and never returns but with an error; the process ends with its runners.
     /// Dropping the future aborts the algorithm and the runners; the attempts under way end as failed.
     ///
     /// # Errors
@@ -84,8 +91,20 @@ impl<T: Task, O: AlgoOutput> Trainer<T, O> {
         train: impl IntoDataset<T>,
         val: impl IntoDataset<T>,
     ) -> Fit<'_, O> {
-        let (agent, train, val) = (Arc::new(agent), train.into_dataset(), val.into_dataset());
+        #[cfg(all(feature = "client", feature = "server"))]
+        let fit = format!("{} ({:?})", agent.name(), std::any::Any::type_id(&agent));
+        let agent: Arc<dyn Agent<T>> = Arc::new(agent);
+        let (train, val) = (train.into_dataset(), val.into_dataset());
         Fit(Box::pin(async move {
+            #[cfg(all(feature = "client", feature = "server"))]
+            if let Some(spread) = spread::enter(&self.parts, &agent, fit).await? {
+                let store = Arc::clone(&spread.store);
+                return Session::new("run", store, &*self.algorithm, &self.parts, agent, train, val)?
+                    .spread(spread)
+                    .run()
+                    .await;
+            }
+            self.parts.runner_limits.check_beside_algorithm()?;
             let store = self.parts.store.open().await?;
             Session::new("run", store, &*self.algorithm, &self.parts, agent, train, val)?
                 .run()

@@ -6,13 +6,15 @@ use futures::FutureExt as _;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    FitReport, TrainerError, builder::Parts, defaults::Defaults, display::Display, record::RunRecord,
+    FitReport, TrainerError, builder::Parts, defaults::Defaults, display::Display, record::RunRecord, runners,
 };
+#[cfg(all(feature = "client", feature = "server"))]
+use crate::execution::Site;
 use crate::{
     agent::{Agent, Hook, HookFuture, RolloutContext, RolloutEnd},
     algorithm::{AlgoOutput, Algorithm, AlgorithmContext, TrainerInfo},
     clock::{Clock as _, SystemClock},
-    execution::{ExecutionError, Interrupts, Strategy, Work},
+    execution::{ExecutionError, Interrupts, SharedMemory, Strategy, Work},
     ids::{IdSource as _, RandomIds},
     run::{AlgorithmIdentity, RunContext},
     runner::{Runner, StopSignal},
@@ -29,6 +31,8 @@ pub(super) struct Session<'a, T, O> {
     run: RunContext,
     cx: AlgorithmContext<T>,
     display: Display,
+    #[cfg(all(feature = "client", feature = "server"))]
+    spread: Option<super::spread::Spread>,
 }
 
 impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
@@ -105,7 +109,25 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             run,
             cx,
             display,
+            #[cfg(all(feature = "client", feature = "server"))]
+            spread: None,
         })
+    }
+
+    /// Lets the runners be elsewhere.
+    #[cfg(all(feature = "client", feature = "server"))]
+    pub(super) fn spread(mut self, spread: super::spread::Spread) -> Self {
+        self.spread = Some(spread);
+        self
+    }
+
+    /// How many runners this process has.
+    fn runners_here(&self) -> usize {
+        #[cfg(all(feature = "client", feature = "server"))]
+        if self.spread.is_some() {
+            return 0;
+        }
+        self.parts.n_runners
     }
 
     /// Runs the algorithm and the runners to their ends.
@@ -167,7 +189,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         );
         let (stop, last_words) = (StopSignal::new(), TaskTracker::new());
         let work = Work {
-            runners: (0..self.parts.n_runners)
+            runners: (0..self.runners_here())
                 .map(|number| {
                     let (runner, stop) = (self.runner(number, &last_words), stop.clone());
                     async move { runner.iter(&stop).await }.boxed()
@@ -187,7 +209,25 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         } else {
             Interrupts::never()
         };
-        let Strategy::SharedMemory(strategy) = self.parts.strategy;
+        #[cfg(all(feature = "client", feature = "server"))]
+        if let Some(spread) = &self.spread {
+            let site = Site {
+                place: spread.place.clone(),
+                store: Arc::clone(&self.store),
+                counted: &spread.counted,
+                run: &self.run,
+                n_runners: self.parts.n_runners,
+                limits: self.parts.runner_limits,
+                fit: &spread.fit,
+            };
+            let executed = spread.strategy.execute(work, interrupts, site).await;
+            return executed.map_err(|error| self.explain(error));
+        }
+        let strategy = match self.parts.strategy {
+            Some(Strategy::SharedMemory(strategy)) => strategy,
+            // A dry run is always here.
+            _ => SharedMemory::default(),
+        };
         strategy
             .execute(work, interrupts)
             .await
@@ -195,28 +235,10 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
     }
 
     fn runner(&self, number: usize, last_words: &TaskTracker) -> Runner<T> {
-        let mut runner = Runner::builder(Arc::clone(&self.agent), Arc::clone(&self.store))
-            .worker_id(format!("{}-runner-{number}", self.run.id()))
-            .extensions(&self.parts.scope)
-            .max_rollouts(self.parts.max_rollouts)
-            .patience(self.parts.store_patience)
-            .last_words(last_words.clone())
-            .hook(Arc::new(Counting(self.run.clone())));
-        if let Some(options) = &self.parts.recording {
-            // How long to go on trying is said by the patience above.
-            let patience = self.parts.store_patience;
-            runner = runner.recording(options.clone()).patience(patience);
-        }
-        if let Some(grace) = self.parts.abort_grace {
-            runner = runner.abort_grace(grace);
-        }
-        if let Some(interval) = self.parts.heartbeat {
-            runner = runner.heartbeat(interval);
-        }
-        for hook in &self.parts.hooks {
-            runner = runner.hook(Arc::clone(hook));
-        }
-        runner.build()
+        let worker_id = format!("{}-runner-{number}", self.run.id());
+        let (agent, store) = (Arc::clone(&self.agent), Arc::clone(&self.store));
+        let counting: Arc<dyn Hook> = Arc::new(Counting(self.run.clone()));
+        runners::runner(self.parts, agent, store, worker_id, Some(counting), last_words).build()
     }
 
     fn explain(&self, error: ExecutionError) -> TrainerError {
@@ -238,6 +260,8 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             ExecutionError::Interrupted => TrainerError::Interrupted {
                 algorithm: algorithm(),
             },
+            #[cfg(all(feature = "client", feature = "server"))]
+            ExecutionError::Setup(problem) => TrainerError::Setup(problem),
         }
     }
 
