@@ -20,6 +20,8 @@
 //! | `testing` | `testing`: rollouts step by step, assertions, a scripted LLM server, clock and ids by hand, a store that fails on demand, the conformance suite of stores |
 //! | `cli` | `cli`: the program `lightning`, which runs a store and looks into one |
 //! | `client` | `client`: a store behind a URL, also one of Python's `agl store`; `chat::HttpChat`: a model behind a URL |
+//! | `llm-proxy` | [`llm_proxy`]: the reverse proxy between agents and models, which records their calls |
+//! | `lm` | `lm`: a small language model that is trained and run in the process, on the CPU |
 //! | `server` | `server`: any store over HTTP, in the wire format of `agentlightning==0.3.0`, with OTLP and metrics |
 //! | `sqlite` | [`store`]: `SqliteStore`, a durable store in one file, with SQLite compiled in |
 //! | `full` | all of the above |
@@ -40,7 +42,10 @@ pub mod functional;
 pub mod ids;
 pub mod inject;
 pub mod llm_proxy;
+#[cfg(feature = "lm")]
+pub mod lm;
 pub mod logging;
+mod model_wire;
 pub mod prelude;
 pub mod registry;
 pub mod run;

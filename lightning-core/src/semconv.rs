@@ -68,6 +68,27 @@ pub const CHAT_COMPLETION: &str = "openai.chat.completion";
 /// The span of a request as LiteLLM's proxy passed it on, within the span of the call.
 pub const RAW_REQUEST: &str = "raw_gen_ai_request";
 
+/// The span of a call as a proxy saw it, as LiteLLM's proxy names it.
+pub const PROXY_REQUEST: &str = "litellm_request";
+/// How long a call took, in seconds.
+pub const CALL_LATENCY: &str = "agentlightning.call.latency";
+/// How long it took until a streamed answer began, in seconds.
+pub const CALL_FIRST_TOKEN: &str = "agentlightning.call.time_to_first_token";
+/// How often the proxy tried a call again.
+pub const CALL_RETRIES: &str = "agentlightning.call.retries";
+/// Which server answered a call: its name or base URL.
+pub const CALL_BACKEND: &str = "agentlightning.call.backend";
+/// What the model is called at that server.
+pub const CALL_UPSTREAM_MODEL: &str = "agentlightning.call.upstream_model";
+/// True if an answer was longer than what is recorded of it.
+pub const CALL_TRUNCATED: &str = "agentlightning.call.truncated";
+/// OpenTelemetry: the status of an answer over HTTP.
+pub const HTTP_STATUS: &str = "http.response.status_code";
+/// Says that calls of an attempt were not recorded.
+pub const CALLS_DROPPED: &str = "agentlightning.calls_dropped";
+/// How many those were.
+pub const CALLS_DROPPED_COUNT: &str = "agentlightning.calls_dropped.count";
+
 /// OpenTelemetry: what a `gen_ai` span does, such as `chat` or `invoke_agent`.
 pub const GEN_AI_OPERATION: &str = "gen_ai.operation.name";
 /// OpenTelemetry: the model that was asked for.

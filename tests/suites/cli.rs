@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 fn lightning() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lightning_under_test"));
     for variable in [
-        "LIGHTNING_STORE",
-        "LIGHTNING_TOKEN",
+        "LIGHTNING_STORE_TOKEN",
+        "LIGHTNING_STORE_URL",
         "LIGHTNING_LOG",
         "LIGHTNING_LOG_FORMAT",
     ] {
@@ -57,7 +57,7 @@ impl Running {
 
     fn ask(&self, arguments: &[&str]) -> Output {
         lightning()
-            .env("LIGHTNING_STORE", &self.url)
+            .env("LIGHTNING_STORE_URL", &self.url)
             .args(arguments)
             .output()
             .unwrap()
@@ -225,23 +225,42 @@ fn what_is_in_a_store_can_be_looked_at() {
 fn a_store_that_is_not_there_is_said_so_with_its_address() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://x:hidden@{free}");
-    let output = lightning()
-        .args(["rollouts", "list", "--url", &url])
-        .output()
-        .unwrap();
-    let complaint = complaint(&output);
+    let ask = |arguments: &[&str]| {
+        lightning()
+            .env("LIGHTNING_STORE_URL", &url)
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    let complaint = complaint(&ask(&["rollouts", "list"]));
     assert!(
         complaint.contains(&free.to_string()) && complaint.contains("cannot connect"),
         "{complaint}"
     );
     assert!(!complaint.contains("hidden"), "{complaint}");
-    let output = lightning().args(["doctor", &url]).output().unwrap();
+    let output = ask(&["doctor"]);
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(
         told.starts_with("FAIL") && told.contains("lightning store") && !told.contains("hidden"),
         "{told}"
     );
+    // As an argument, others see it.
+    for output in [
+        lightning()
+            .args(["rollouts", "list", "--url", &url])
+            .output()
+            .unwrap(),
+        lightning().args(["doctor", &url]).output().unwrap(),
+    ] {
+        let told = [output.stdout, output.stderr].concat();
+        let told = String::from_utf8_lossy(&told);
+        assert!(
+            !output.status.success() && told.contains("LIGHTNING_STORE_TOKEN"),
+            "{told}"
+        );
+        assert!(!told.contains("hidden"), "{told}");
+    }
 }
 
 #[test]
@@ -262,26 +281,161 @@ fn other_machines_are_served_only_with_a_token() {
         .args(["store", "--port", "0", "--host", "0.0.0.0"])
         .output()
         .unwrap();
-    assert!(complaint(&output).contains("set a token"));
-    let folder = std::env::temp_dir().join(format!("lightning-cli-{}", std::process::id()));
-    std::fs::write(&folder, "secret\n").unwrap();
-    let file = folder.to_str().unwrap();
-    let running = Running::start(&["--host", "0.0.0.0", "--token-file", file]);
-    let refused = complaint(&running.ask(&["rollouts", "list"]));
-    assert!(refused.contains("token"), "{refused}");
-    let told = String::from_utf8(running.ask(&["doctor"]).stdout).unwrap();
+    let told = complaint(&output);
     assert!(
-        told.contains("FAIL") && told.contains("LIGHTNING_TOKEN"),
+        told.contains("set a token") && told.contains("--insecure"),
         "{told}"
     );
-    let output = lightning()
-        .env("LIGHTNING_STORE", &running.url)
-        .env("LIGHTNING_TOKEN", "secret")
-        .args(["rollouts", "list"])
-        .output()
-        .unwrap();
-    assert!(output.status.success());
-    std::fs::remove_file(&folder).unwrap();
+    let open = Running::start(&["--host", "0.0.0.0", "--insecure"]);
+    open.tell(&["rollouts", "list"]);
+
+    let folder = lightning_tests::scratch::Scratch::fast();
+    let file = folder.path("tokens");
+    let file = file.to_str().unwrap();
+    let new = |role: &str| {
+        let arguments = ["token", "new", "--role", role, "--name", role, "--file", file];
+        let output = lightning().args(arguments).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let (admin, runner, read) = (new("admin"), new("runner"), new("read"));
+    let kept = std::fs::read_to_string(file).unwrap();
+    assert_eq!(kept.lines().count(), 3);
+    assert!(
+        ![&admin, &runner, &read]
+            .into_iter()
+            .any(|token| kept.contains(token)),
+        "{kept}"
+    );
+
+    let running = Running::start(&["--host", "0.0.0.0", "--token-file", file]);
+    let refused = complaint(&running.ask(&["rollouts", "list"]));
+    assert!(refused.contains("a token is needed"), "{refused}");
+    let told = String::from_utf8(running.ask(&["doctor"]).stdout).unwrap();
+    assert!(
+        told.contains("FAIL") && told.contains("LIGHTNING_STORE_TOKEN"),
+        "{told}"
+    );
+    let as_one = |token: &str, arguments: &[&str]| {
+        lightning()
+            .env("LIGHTNING_STORE_URL", &running.url)
+            .env("LIGHTNING_STORE_TOKEN", token)
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    for token in [&admin, &read] {
+        assert!(as_one(token, &["rollouts", "list"]).status.success());
+    }
+    let refused = complaint(&as_one(&runner, &["rollouts", "list"]));
+    assert!(refused.contains("role `runner`"), "{refused}");
+    // That a role may not look at everything is no defect of the store.
+    for token in [&admin, &read, &runner] {
+        let output = as_one(token, &["doctor"]);
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{told}");
+        assert_eq!(token != &admin, told.contains("is not known: "), "{told}");
+    }
+    let kept_by_itself = folder.path("admin");
+    std::fs::write(&kept_by_itself, format!("{admin}\n")).unwrap();
+    running.tell(&[
+        "rollouts",
+        "list",
+        "--token-file",
+        kept_by_itself.to_str().unwrap(),
+    ]);
+    let refused = complaint(&running.ask(&["rollouts", "list", "--token-file", file]));
+    assert!(
+        refused.contains("more than one token") && !refused.contains("sha256"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn token_files_that_cannot_be_used_are_said_so_without_what_is_in_them() {
+    let folder = lightning_tests::scratch::Scratch::fast();
+    let file = folder.path("tokens");
+    for (text, expected) in [
+        ("hidden-hidden-hidden", "does not begin with a role"),
+        ("", "there are no tokens"),
+        ("admin hidden", "less than 16"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let output = lightning()
+            .args(["store", "--port", "0", "--token-file"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        let told = complaint(&output);
+        assert!(told.contains(expected) && !told.contains("hidden"), "{told}");
+    }
+    // Nothing is added to a file of another kind.
+    std::fs::write(&file, "hidden-hidden-hidden").unwrap();
+    let arguments = ["token", "new", "--role", "read", "--file"];
+    let told = complaint(&lightning().args(arguments).arg(&file).output().unwrap());
+    assert!(told.contains("line 1") && !told.contains("hidden"), "{told}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "hidden-hidden-hidden");
+    let told = complaint(
+        &lightning()
+            .args(["token", "new", "--role", "root", "--file", "x"])
+            .output()
+            .unwrap(),
+    );
+    assert!(told.contains("admin, runner, read"), "{told}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_store_reads_its_tokens_again_when_it_is_told_to_and_warns_of_others() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = lightning_tests::scratch::Scratch::fast();
+    let file = folder.path("tokens");
+    std::fs::write(&file, "admin first-first-first me\n").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let mut running = Running::start(&["--log-format", "json", "--token-file", file.to_str().unwrap()]);
+    let mut log = BufReader::new(running.process.stderr.take().unwrap()).lines();
+    let mut next = |message: &str| {
+        log.by_ref()
+            .map(Result::unwrap)
+            .find(|line| line.contains(message))
+            .unwrap_or_else(|| panic!("no {message:?} in the log"))
+    };
+    assert!(next("chmod 600").contains("644"));
+    let opens = |token: &str| {
+        let output = lightning()
+            .env("LIGHTNING_STORE_URL", &running.url)
+            .env("LIGHTNING_STORE_TOKEN", token)
+            .args(["rollouts", "list"])
+            .output();
+        output.unwrap().status.success()
+    };
+    let hang_up = || {
+        let id = running.process.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-HUP", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    assert!(opens("first-first-first") && !opens("second-second-second"));
+    std::fs::write(&file, "admin second-second-second me\n").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    hang_up();
+    let line = next("read the tokens again");
+    assert!(line.contains("admin me") && !line.contains("second"), "{line}");
+    assert!(!opens("first-first-first") && opens("second-second-second"));
+    // A file that is no good changes nothing.
+    std::fs::write(&file, "nonsense").unwrap();
+    hang_up();
+    let line = next("the tokens stay as they were");
+    assert!(line.contains("line 1"), "{line}");
+    assert!(opens("second-second-second"));
 }
 
 #[test]

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    client::StoreClient,
-    server::DEFAULT_PORT,
-    types::{RolloutStatus, Secret, WorkerStatus},
+    server::{DEFAULT_PORT, Role},
+    types::{RolloutStatus, WorkerStatus},
 };
 
 /// Train LLM agents with algorithms of your own.
@@ -36,11 +35,14 @@ pub(super) enum Task {
     Resources(ResourcesTask),
     /// Check whether all is well with a store.
     Doctor(DoctorArgs),
+    /// Make tokens for a store.
+    #[command(subcommand)]
+    Token(TokenTask),
 }
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct StoreArgs {
-    /// The address to listen on. Other than loopback ones need a token.
+    /// The address to listen on. Other than loopback ones need tokens, or `--insecure`.
     #[arg(long, default_value = "127.0.0.1")]
     pub(super) host: String,
     /// The port; 0 picks one that is free.
@@ -53,9 +55,13 @@ pub(super) struct StoreArgs {
     /// what was acknowledged.
     #[arg(long, value_name = "STORE", default_value = "memory")]
     pub(super) backend: String,
-    /// A file that holds the token which callers must show. The variable LIGHTNING_TOKEN may hold the token itself.
+    /// A file with the tokens that callers must show: lines `ROLE TOKEN NAME`, the role being `admin`, `runner` or `read`.
+    /// It is read again on SIGHUP. Without it, the variable LIGHTNING_STORE_TOKEN may hold the token of an admin.
     #[arg(long, value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
+    /// Ask for no token, wherever the store listens.
+    #[arg(long, conflicts_with = "token_file")]
+    pub(super) insecure: bool,
     /// The largest body of a request that is accepted, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(super) max_body: u32,
@@ -81,34 +87,38 @@ pub(super) struct StoreAddress {
     /// The address of the store.
     #[arg(
         long,
-        env = "LIGHTNING_STORE",
+        env = "LIGHTNING_STORE_URL",
         default_value = "http://127.0.0.1:4747",
         hide_env_values = true
     )]
-    url: String,
+    pub(super) url: String,
+    #[command(flatten)]
+    pub(super) token: TokenSource,
 }
 
-impl StoreAddress {
-    pub(super) async fn connect(&self) -> anyhow::Result<StoreClient> {
-        connect(&self.url).await
-    }
+/// Where the token is. It is no argument itself: those can be read by others on the machine.
+#[derive(Debug, ClapArgs)]
+pub(super) struct TokenSource {
+    /// A file that holds the token to show, and nothing else. Without it, the variable LIGHTNING_STORE_TOKEN may hold the
+    /// token.
+    #[arg(long = "token-file", value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
 }
 
-/// A client that gives up soon: somebody is looking at the screen.
-pub(super) async fn connect(url: &str) -> anyhow::Result<StoreClient> {
-    let mut client = StoreClient::builder(url).retry_for(std::time::Duration::from_millis(500));
-    if let Some(token) = token_from_env() {
-        client = client.token(token);
-    }
-    let client = client.build()?;
-    client.probe().await?;
-    Ok(client)
-}
-
-/// The token that the environment holds. It is no argument: those can be read by others on the machine.
-pub(super) fn token_from_env() -> Option<Secret> {
-    let token = std::env::var("LIGHTNING_TOKEN").ok()?;
-    (!token.is_empty()).then(|| token.into())
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenTask {
+    /// Make a token, print it, and add a line to a file of tokens that lets it in. The file gets its digest only.
+    New {
+        /// What the token opens: `admin`, `runner` or `read`.
+        #[arg(long, value_parser = role)]
+        role: Role,
+        /// What stands in logs in place of the token.
+        #[arg(long)]
+        name: Option<String>,
+        /// The file; made if there is none.
+        #[arg(long)]
+        file: PathBuf,
+    },
 }
 
 /// How much, and in which form.
@@ -211,11 +221,17 @@ pub(super) enum ResourcesTask {
 pub(super) struct DoctorArgs {
     /// The address of the store.
     #[arg(
-        env = "LIGHTNING_STORE",
+        env = "LIGHTNING_STORE_URL",
         default_value = "http://127.0.0.1:4747",
         hide_env_values = true
     )]
     pub(super) url: String,
+    #[command(flatten)]
+    pub(super) token: TokenSource,
+}
+
+fn role(name: &str) -> Result<Role, String> {
+    Role::from_name(name).ok_or_else(|| "one of admin, runner, read".to_owned())
 }
 
 fn rollout_status(name: &str) -> Result<RolloutStatus, String> {

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use tokio::time::Instant;
 
 use super::{
-    args::{DoctorArgs, connect},
+    args::DoctorArgs,
     print,
     table::{ago, duration},
+    token,
 };
 use crate::{
-    client::StoreClient,
+    client::{StoreClient, TOKEN_VARIABLE},
     clock::{Clock as _, SystemClock},
     store::{Store as _, StoreError},
     types::{PageRequest, RolloutQuery, RolloutStatus, Timestamp, Worker, WorkerQuery},
@@ -44,7 +45,7 @@ impl Findings {
 /// Fails if something is wrong with the store itself; what may be wrong with its users is a warning.
 pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut findings = Findings::default();
-    match connect(&args.url).await {
+    match token::connect(&args.url, &args.token).await {
         Err(error) => {
             findings.fail(crate::emitter::error_message(&error));
             findings.text += "      is it running? `lightning store` starts one, and prints its address\n";
@@ -54,7 +55,9 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
             if let Err(error) = examine(&client, &mut findings).await {
                 findings.fail(match error {
                     StoreError::Invalid { field: "token", .. } => {
-                        format!("{error}; set the variable LIGHTNING_TOKEN")
+                        format!(
+                            "{error}; set the variable {TOKEN_VARIABLE}, or name a file with --token-file"
+                        )
                     }
                     error => error.to_string(),
                 });
@@ -84,6 +87,11 @@ async fn examine(client: &StoreClient, findings: &mut Findings) -> Result<(), St
     } else {
         findings.warn("it keeps everything in memory: when it ends, all is gone");
     }
+    if travels_open(&client.url()) {
+        findings.warn(
+            "what is sent there, tokens too, can be read on the way: use https:// (a proxy in front of the store has it)",
+        );
+    }
     let began = Instant::now();
     for _ in 0..10 {
         client.probe().await?;
@@ -93,13 +101,22 @@ async fn examine(client: &StoreClient, findings: &mut Findings) -> Result<(), St
         began.elapsed().as_secs_f64() * 100.0
     ));
     match client.probe_otlp().await {
+        Err(error) if is_denied(&error) => {
+            findings.warn(format!("whether it takes OTLP traces is not known: {error}"))
+        }
         Ok(()) => findings.ok(format!("it takes OTLP traces at {}", client.otlp_endpoint())),
         Err(error) => findings.fail(format!(
             "it takes no OTLP traces at {}: {error}",
             client.otlp_endpoint()
         )),
     }
-    let statistics = client.statistics().await?;
+    let statistics = match client.statistics().await {
+        Err(error) if is_denied(&error) => {
+            findings.warn(format!("what is in it is not known: {error}"));
+            return Ok(());
+        }
+        statistics => statistics?,
+    };
     findings.ok(format!(
         "{} rollouts, {} attempts, {} spans, {} sets of resources, up for {}",
         statistics.total_rollouts,
@@ -150,6 +167,28 @@ async fn examine_work(client: &StoreClient, findings: &mut Findings) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Whether the token is right, but its role is not.
+fn is_denied(error: &StoreError) -> bool {
+    matches!(error, StoreError::Invalid { field: "access", .. })
+}
+
+/// Whether requests leave this machine without being encrypted.
+fn travels_open(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else {
+        return false;
+    };
+    let host = rest.split('/').next().unwrap_or_default();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name != "localhost"
+        && !address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
 }
 
 fn is_alive(worker: &Worker, now: Timestamp) -> bool {

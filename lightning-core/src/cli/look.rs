@@ -2,15 +2,18 @@
 
 use anyhow::{anyhow, bail};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    args::{ListOptions, ResourcesTask, RolloutsTask, SpansTask, WorkersTask},
+    args::{ListOptions, ResourcesTask, RolloutsTask, SpansTask, StoreAddress, WorkersTask},
     print,
     table::{Table, ago, duration, shortened},
+    token,
 };
 use crate::{
+    client::StoreClient,
     clock::{Clock as _, SystemClock},
+    server::without_secrets,
     store::Store as _,
     types::{
         AttemptQuery, Page, PageRequest, ResourcesQuery, ResourcesSortField, Reward, RolloutQuery,
@@ -50,30 +53,14 @@ fn list<T: Serialize>(
     print(&text)
 }
 
+async fn connect(store: &StoreAddress) -> anyhow::Result<StoreClient> {
+    token::connect(&store.url, &store.token).await
+}
+
+/// Writes a record without its secrets: what is on a screen is seen by others.
 fn show(record: impl Serialize) -> anyhow::Result<()> {
     let record = without_secrets(serde_json::to_value(record)?);
     print(&format!("{record:#}\n"))
-}
-
-/// The record with the keys of models struck out: what is on a screen is seen by others.
-fn without_secrets(mut value: Value) -> Value {
-    // A list of what is left to do, because nesting comes from outside.
-    let mut rest = vec![&mut value];
-    while let Some(value) = rest.pop() {
-        match value {
-            Value::Object(object) => {
-                for (name, value) in object {
-                    if name == "api_key" && value.is_string() {
-                        *value = "[redacted]".into();
-                    }
-                    rest.push(value);
-                }
-            }
-            Value::Array(items) => rest.extend(items),
-            _ => {}
-        }
-    }
-    value
 }
 
 /// A text that may be missing.
@@ -85,7 +72,7 @@ pub(super) async fn rollouts(task: RolloutsTask) -> anyhow::Result<()> {
     let now = SystemClock::new().now();
     match task {
         RolloutsTask::List { status, options } => {
-            let store = options.store.connect().await?;
+            let store = connect(&options.store).await?;
             let query = RolloutQuery {
                 status_in: (!status.is_empty()).then_some(status),
                 sort_by: Some(RolloutSortField::StartTime),
@@ -112,7 +99,7 @@ pub(super) async fn rollouts(task: RolloutsTask) -> anyhow::Result<()> {
             })
         }
         RolloutsTask::Show { rollout_id, store } => {
-            let store = store.connect().await?;
+            let store = connect(&store).await?;
             let id = rollout_id.as_str().into();
             let found = store.get_rollout_by_id(&id).await?;
             let found = found.ok_or_else(|| anyhow!("there is no rollout {rollout_id}"))?;
@@ -129,7 +116,7 @@ pub(super) async fn spans(task: SpansTask) -> anyhow::Result<()> {
             attempt,
             options,
         } => {
-            let store = options.store.connect().await?;
+            let store = connect(&options.store).await?;
             let query = SpanQuery::of(rollout_id.as_str());
             let query = match attempt.as_deref() {
                 None => query,
@@ -165,7 +152,7 @@ pub(super) async fn spans(task: SpansTask) -> anyhow::Result<()> {
             span_id,
             store,
         } => {
-            let store = store.connect().await?;
+            let store = connect(&store).await?;
             let query = SpanQuery {
                 span_id: TextFilter::equals(&span_id),
                 ..SpanQuery::of(rollout_id.as_str())
@@ -185,7 +172,7 @@ pub(super) async fn workers(task: WorkersTask) -> anyhow::Result<()> {
     let now = SystemClock::new().now();
     match task {
         WorkersTask::List { status, options } => {
-            let store = options.store.connect().await?;
+            let store = connect(&options.store).await?;
             let query = WorkerQuery {
                 status_in: (!status.is_empty()).then_some(status),
                 page: page(&options),
@@ -214,7 +201,7 @@ pub(super) async fn workers(task: WorkersTask) -> anyhow::Result<()> {
             })
         }
         WorkersTask::Show { worker_id, store } => {
-            let store = store.connect().await?;
+            let store = connect(&store).await?;
             let found = store.get_worker_by_id(&worker_id.as_str().into()).await?;
             show(found.ok_or_else(|| anyhow!("there is no worker {worker_id}"))?)
         }
@@ -225,7 +212,7 @@ pub(super) async fn resources(task: ResourcesTask) -> anyhow::Result<()> {
     let now = SystemClock::new().now();
     match task {
         ResourcesTask::List { options } => {
-            let store = options.store.connect().await?;
+            let store = connect(&options.store).await?;
             let query = ResourcesQuery {
                 sort_by: Some(ResourcesSortField::UpdateTime),
                 sort_order: SortOrder::Desc,
@@ -254,7 +241,7 @@ pub(super) async fn resources(task: ResourcesTask) -> anyhow::Result<()> {
             version,
             store,
         } => {
-            let store = store.connect().await?;
+            let store = connect(&store).await?;
             let found = if resources_id == "latest" && version.is_none() {
                 store.get_latest_resources().await?
             } else {
@@ -265,20 +252,5 @@ pub(super) async fn resources(task: ResourcesTask) -> anyhow::Result<()> {
             let version = version.map_or_else(String::new, |version| format!(" in version {version}"));
             show(found.ok_or_else(|| anyhow!("there are no resources {resources_id}{version}"))?)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_struck_out_wherever_they_stand() {
-        let record = json!({"a": [{"api_key": "sk", "model": "m"}], "api_key": null, "b": {"api_key": "x"}});
-        let shown = without_secrets(record);
-        assert_eq!(
-            shown,
-            json!({"a": [{"api_key": "[redacted]", "model": "m"}], "api_key": null, "b": {"api_key": "[redacted]"}})
-        );
     }
 }

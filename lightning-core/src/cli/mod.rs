@@ -8,6 +8,7 @@
 //! lightning workers list
 //! lightning resources list
 //! lightning doctor http://127.0.0.1:4747   whether all is well with it
+//! lightning token new --role runner --file tokens
 //! ```
 //!
 //! `--help` tells the rest. What is asked for goes to standard output, everything else to standard error.
@@ -17,6 +18,7 @@ mod doctor;
 mod look;
 mod serve;
 mod table;
+mod token;
 
 use std::{
     io::{self, Write},
@@ -49,6 +51,7 @@ pub fn main() -> ExitCode {
             Task::Workers(task) => look::workers(task).await.map(|()| ExitCode::SUCCESS),
             Task::Resources(task) => look::resources(task).await.map(|()| ExitCode::SUCCESS),
             Task::Doctor(at) => doctor::run(at).await,
+            Task::Token(task) => token::run(task).map(|()| ExitCode::SUCCESS),
         }
     });
     // What still runs, such as a parked read of standard input, must not hold the program up.

@@ -1,16 +1,16 @@
 //! `lightning store`.
 
-use std::{path::Path, process::ExitCode};
+use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use super::args::{LogStyle, StoreArgs, token_from_env};
+use super::args::{LogStyle, StoreArgs};
 use crate::{
+    client::token_from_env,
     logging::{LogFormat, Logging},
-    server::{ServerOptions, StoreServer},
+    server::{ServerOptions, StoreServer, Tokens},
     store::open_url,
-    types::Secret,
 };
 
 pub(super) async fn run(args: StoreArgs) -> anyhow::Result<ExitCode> {
@@ -30,12 +30,14 @@ pub(super) async fn run(args: StoreArgs) -> anyhow::Result<ExitCode> {
     } else {
         "in memory"
     };
-    let token = match &args.token_file {
-        Some(file) => Some(read_token(file)?),
-        None => token_from_env(),
+    let tokens = match &args.token_file {
+        Some(file) => Tokens::read(file)?,
+        None if args.insecure => Tokens::new(),
+        None => token_from_env().map_or_else(Tokens::new, Tokens::from),
     };
     let options = ServerOptions {
-        token,
+        tokens: tokens.clone(),
+        insecure: args.insecure,
         cors_origins: args.cors_origins,
         max_body_bytes: usize::try_from(args.max_body)
             .unwrap_or(usize::MAX)
@@ -49,7 +51,7 @@ pub(super) async fn run(args: StoreArgs) -> anyhow::Result<ExitCode> {
     };
     let server = StoreServer::bind(address, store, options).await?;
     let stop = CancellationToken::new();
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new(args.token_file.is_some())?;
     super::print(&format!(
         "lightning: a store {kind} listens on {}\n",
         server.url()
@@ -57,10 +59,21 @@ pub(super) async fn run(args: StoreArgs) -> anyhow::Result<ExitCode> {
     let serving = server.serve(stop.clone());
     tokio::pin!(serving);
     // The first signal stops the server in order, the second at once.
-    for _ in 0..2 {
+    let mut asked = 0;
+    while asked < 2 {
         tokio::select! {
             () = &mut serving => return Ok(ExitCode::SUCCESS),
-            () = signals.next() => stop.cancel(),
+            signal = signals.next() => match signal {
+                Asked::Stop => {
+                    asked += 1;
+                    stop.cancel();
+                }
+                Asked::Reload => {
+                    if let Some(file) = &args.token_file {
+                        reload(&tokens, file);
+                    }
+                }
+            }
         }
     }
     Ok(ExitCode::from(BROKEN_OFF))
@@ -69,35 +82,58 @@ pub(super) async fn run(args: StoreArgs) -> anyhow::Result<ExitCode> {
 /// The exit status of a program that was interrupted.
 const BROKEN_OFF: u8 = 130;
 
-fn read_token(file: &Path) -> anyhow::Result<Secret> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let token = text.trim();
-    if token.is_empty() {
-        bail!("{} holds no token", file.display());
+/// Reads the tokens again. A file that cannot be used changes nothing.
+fn reload(tokens: &Tokens, file: &std::path::Path) {
+    match Tokens::read(file) {
+        Ok(read) => {
+            tokens.replace(&read);
+            tracing::info!(target: "lightning::server", ?tokens, "read the tokens again");
+        }
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(target: "lightning::server", error, "the tokens stay as they were");
+        }
     }
-    Ok(token.into())
+}
+
+/// What a signal asks for.
+enum Asked {
+    Stop,
+    Reload,
 }
 
 #[cfg(unix)]
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    /// Listened to only where there is something to reload, and no terminal that could close: else it ends the program.
+    hang_up: Option<tokio::signal::unix::Signal>,
 }
 
 #[cfg(unix)]
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    fn new(reloads: bool) -> std::io::Result<Self> {
+        use std::io::IsTerminal as _;
         use tokio::signal::unix::{SignalKind, signal};
+        let listens = reloads && !std::io::stdin().is_terminal();
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hang_up: listens.then(|| signal(SignalKind::hangup())).transpose()?,
         })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Asked {
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = hang_up => Asked::Reload,
         }
     }
 }
@@ -107,11 +143,12 @@ struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    fn new(_: bool) -> std::io::Result<Self> {
         Ok(Self)
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Asked {
         let _ = tokio::signal::ctrl_c().await;
+        Asked::Stop
     }
 }

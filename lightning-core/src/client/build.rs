@@ -40,6 +40,9 @@ pub enum ClientError {
     Store(#[from] StoreError),
 }
 
+/// The variable that holds a token for a store.
+pub(crate) const TOKEN_VARIABLE: &str = "LIGHTNING_STORE_TOKEN";
+
 /// A [`Store`](crate::store::Store) over HTTP. A clone shares the connections.
 #[derive(Clone)]
 pub struct StoreClient {
@@ -155,6 +158,16 @@ impl StoreClientBuilder {
         self
     }
 
+    /// The token that the variable `LIGHTNING_STORE_TOKEN` holds, if it holds one. It is sent to whichever server the URL
+    /// names.
+    #[must_use]
+    pub fn token_from_env(mut self) -> Self {
+        if let Some(token) = token_from_env() {
+            self.token = Some(token);
+        }
+        self
+    }
+
     /// How long one request may take that does not wait for anything; 30 s if not set.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
@@ -221,6 +234,13 @@ impl StoreClientBuilder {
             }),
         })
     }
+}
+
+/// The token that the variable [`TOKEN_VARIABLE`] holds, if it holds one.
+pub(crate) fn token_from_env() -> Option<Secret> {
+    let token = std::env::var(TOKEN_VARIABLE).ok()?;
+    let token = token.trim();
+    (!token.is_empty()).then(|| token.into())
 }
 
 impl From<SetUpError> for ClientError {

@@ -328,7 +328,8 @@ fn refused(status: StatusCode, body: &[u8], about: About<'_>) -> Failed {
         };
     }
     final_error(match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => StoreError::invalid("token", text),
+        StatusCode::UNAUTHORIZED => StoreError::invalid("token", text),
+        StatusCode::FORBIDDEN => StoreError::invalid("access", text),
         status if status.is_client_error() => {
             let field = first_field(&body.detail).unwrap_or_else(|| "request".to_owned());
             wire::WireError::Invalid { field, problem: text }.into_store_error(None)

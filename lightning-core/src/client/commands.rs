@@ -11,9 +11,9 @@ use crate::{
     store::{Answer, Command, Request, SpanOutcome, StoreError, lifecycle},
     types::{AttemptId, NewRollout, RolloutConfig, RolloutId, Span, Update, WorkerId},
     wire::{
-        AttemptUpdateBody, DequeueBody, DrainAnswer, DrainBody, EnqueueBody, IdTargetsBody, NextIdAnswer,
-        NextIdBody, NextIdsAnswer, Object, OutcomesAnswer, RolloutBody, StartAttemptBody, StartBody,
-        WorkerUpdateBody,
+        AttemptUpdateBody, DequeueBody, DrainAnswer, DrainBody, EnqueueBody, IdTargetsBody, LeaveBody,
+        NextIdAnswer, NextIdBody, NextIdsAnswer, Object, OutcomesAnswer, RolloutBody, StartAttemptBody,
+        StartBody, WorkerUpdateBody,
     },
 };
 
@@ -162,8 +162,14 @@ impl Inner {
             let problem = "cannot be carried out: the server does not tell workers to stop";
             return Err(StoreError::invalid("drain_workers", problem));
         }
-        let path = ["queues", "rollouts", "drain"];
-        let call = Call::post(self, &path, &DrainBody { worker_ids })?.harmless();
+        let call = match worker_ids {
+            None => Call::post(self, &["queues", "rollouts", "drain"], &DrainBody::default())?,
+            Some(worker_ids) => {
+                let path = ["queues", "rollouts", "leave"];
+                Call::post(self, &path, &LeaveBody { worker_ids })?
+            }
+        };
+        let call = call.harmless();
         Ok(self.call::<DrainAnswer>(call).await?.told)
     }
 

@@ -26,3 +26,5 @@ mod store;
 mod waits;
 
 pub use build::{ClientError, StoreClient, StoreClientBuilder};
+#[cfg(feature = "cli")]
+pub(crate) use build::{TOKEN_VARIABLE, token_from_env};

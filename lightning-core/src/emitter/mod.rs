@@ -35,7 +35,6 @@
 //! ```
 
 mod attributes;
-mod chat;
 mod emit;
 mod error;
 mod exception;

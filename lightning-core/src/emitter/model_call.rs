@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{EmitError, Exception, chat, json};
+use super::{EmitError, Exception, json};
 use crate::{
+    model_wire::attributes as chat,
     semconv,
     tracer::{self, NotRecorded, Parent, SpanId, SpanRef, Tape},
     types::{JsonObject, SpanStatus, SpanStatusCode},

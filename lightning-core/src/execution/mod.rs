@@ -39,7 +39,7 @@ pub use self::{
 };
 
 /// Where an algorithm and its runners live.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Strategy {
     /// All in this process.

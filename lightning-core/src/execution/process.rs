@@ -15,7 +15,7 @@ use crate::runner::StopSignal;
 const ORPHANED: i32 = 70;
 
 /// What a process that was started as a runner has to know.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct RunnerProcess {
     /// Who started it.
     pub(crate) parent: u32,
@@ -25,6 +25,8 @@ pub(crate) struct RunnerProcess {
     pub(crate) runners: usize,
     /// Where the store is, with its token if there is one.
     pub(crate) store_url: String,
+    /// The token that it wants, if that is not within the URL.
+    pub(crate) token: Option<String>,
     /// For which `fit` of the program it was started.
     pub(crate) fit: String,
     /// How long it may take to end when whoever started it has gone, or wants it to end at once.

@@ -2,29 +2,81 @@
 //!
 //! Knows no HTTP.
 
-use std::{fmt, future::Future, ops::Deref, pin::Pin, sync::Arc};
+#[cfg(feature = "llm-proxy")]
+#[allow(dead_code, unused_imports, reason = "the forwarding plane calls it")]
+pub(crate) mod capture;
+mod model;
+#[cfg(feature = "llm-proxy")]
+mod reverse;
 
-use serde::{Deserialize, Serialize};
+use std::{
+    fmt,
+    future::{Future, ready},
+    ops::Deref,
+    pin::Pin,
+    sync::Arc,
+};
 
+pub use self::model::{
+    ApiFamily, BreakerLimits, CallLimits, ParametersByMode, ProxyBackend, ProxyModel, Retries, SecretSource,
+    TimeLimits,
+};
+#[cfg(feature = "llm-proxy")]
+pub use self::reverse::{DEFAULT_PORT, ProxyConfig, ReverseProxy, ReverseProxyBuilder};
 use crate::{
-    store::SharedError,
-    types::{JsonObject, Resource},
+    store::{SharedError, Store},
+    types::{AttemptId, Resource, RolloutId},
 };
 
 /// What a control of the proxy returns.
 pub type ProxyFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, LlmProxyError>> + Send + 'a>>;
 
 /// Controls a proxy that stands between agents and models.
+///
+/// What concerns the running of the proxy defaults to nothing: that suits one that somebody else runs.
 pub trait ControlProxy: Send + Sync + 'static {
-    /// Replaces the list of models. Calls under way end with the model they began with.
+    /// Gives the store that calls are recorded in from the next start on. One that was built with a store keeps that.
+    fn use_store(&self, store: Arc<dyn Store>) {
+        drop(store);
+    }
+
+    /// Whether it accepts calls.
+    fn is_running(&self) -> bool {
+        true
+    }
+
+    /// Begins to accept calls. Does nothing when it does already. After a stop it listens where it did before.
     ///
-    /// Errors with [`LlmProxyError::Invalid`] if the list is empty.
+    /// Errors with [`LlmProxyError::Bind`] if the address cannot be listened on, [`LlmProxyError::Open`] if others could
+    /// reach it and nothing would keep them out, and [`LlmProxyError::Invalid`] if a key is not where it should be.
+    fn start(&self) -> ProxyFuture<'_, ()> {
+        Box::pin(ready(Ok(())))
+    }
+
+    /// Accepts nothing more, gives the calls under way some time to end, and records what is to be recorded. Does nothing
+    /// when it does not run. Once begun, it ends whether or not the future is awaited to the end.
+    fn stop(&self) -> ProxyFuture<'_, ()> {
+        Box::pin(ready(Ok(())))
+    }
+
+    /// Stops and starts, at the same address. Errors as [`start`](Self::start) does.
+    fn restart(&self) -> ProxyFuture<'_, ()> {
+        Box::pin(async move {
+            self.stop().await?;
+            self.start().await
+        })
+    }
+
+    /// Replaces the list of models. New calls see it at once; calls under way end with the model they began with.
+    ///
+    /// Errors with [`LlmProxyError::Invalid`] if the list is empty or one of them cannot be, and leaves all as it was.
     fn set_models(&self, models: Vec<ProxyModel>) -> ProxyFuture<'_, ()>;
 
     /// The models as they are now.
     fn models(&self) -> Vec<ProxyModel>;
 
-    /// Holds new calls back until [`resume`](Self::resume). Calls under way go on. Does nothing when already paused.
+    /// Refuses new calls, with `429` and the advice to come again, until [`resume`](Self::resume). Calls under way go on.
+    /// Does nothing when already paused.
     fn pause(&self) -> ProxyFuture<'_, ()>;
 
     /// Pauses and waits until no call is under way. Cancel safe: the proxy stays paused.
@@ -35,50 +87,15 @@ pub trait ControlProxy: Send + Sync + 'static {
 
     /// The resource that sends an agent's calls through this proxy: to `model`, or to the first one.
     ///
-    /// Errors with [`LlmProxyError::UnknownModel`] if the proxy has no such model.
+    /// Errors with [`LlmProxyError::UnknownModel`] if the proxy has no such model, and with
+    /// [`LlmProxyError::Unavailable`] if it has never been started, so that it has no address.
     fn as_resource(&self, model: Option<&str>) -> Result<Resource, LlmProxyError>;
-}
 
-/// A model behind the proxy. The key never shows in `Debug`.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
-pub struct ProxyModel {
-    /// The name that agents use. Several entries of one name share the calls.
-    pub name: String,
-    /// The base URL of the model's server, such as `http://127.0.0.1:8000/v1`.
-    pub endpoint: String,
-    /// The model's name at that server; `name`, if this is `None`.
-    #[serde(default)]
-    pub upstream_model: Option<String>,
-    /// The key, where the server wants one.
-    #[serde(default)]
-    pub api_key: Option<String>,
-    /// Parameters that are added to each request that does not set them.
-    #[serde(default)]
-    pub parameters: JsonObject,
-}
-
-impl ProxyModel {
-    /// A model that has the same name on both sides, without a key.
-    pub fn new(name: impl Into<String>, endpoint: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            endpoint: endpoint.into(),
-            upstream_model: None,
-            api_key: None,
-            parameters: JsonObject::new(),
-        }
-    }
-}
-
-impl fmt::Debug for ProxyModel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProxyModel")
-            .field("name", &self.name)
-            .field("endpoint", &self.endpoint)
-            .field("upstream_model", &self.upstream_model)
-            .field("api_key", &self.api_key.as_ref().map(|_| "[redacted]"))
-            .field("parameters", &self.parameters)
-            .finish()
+    /// Resolves when every call that this attempt has made so far is recorded, or given up. The trainer's runners wait for
+    /// it before they report an attempt, so that nobody reads half a trace. Cancel safe.
+    fn recorded<'a>(&'a self, rollout_id: &'a RolloutId, attempt_id: &'a AttemptId) -> ProxyFuture<'a, ()> {
+        let _ = (rollout_id, attempt_id);
+        Box::pin(ready(Ok(())))
     }
 }
 
@@ -95,11 +112,32 @@ pub enum LlmProxyError {
         known: Vec<String>,
     },
 
+    /// The address cannot be listened on.
+    #[error(
+        "the LLM proxy cannot listen on {address}: {source}; choose another port, or 0 for any that is free"
+    )]
+    Bind {
+        /// The address that was asked for.
+        address: String,
+        /// What the system says.
+        source: SharedError,
+    },
+
+    /// Others could use the models, and nothing would keep them out.
+    #[error(
+        "{address} can be reached from other machines, and the proxy holds keys: set a token, listen on 127.0.0.1, or say \
+         that it is to be open"
+    )]
+    Open {
+        /// The address that was asked for.
+        address: String,
+    },
+
     /// The request cannot be carried out as it stands.
     #[error("invalid `{field}`: {problem}")]
     Invalid {
-        /// The offending field.
-        field: &'static str,
+        /// The offending field, such as `models[1].backends[0].api_key`.
+        field: String,
         /// What is wrong with it, and what would be right.
         problem: String,
     },

@@ -25,7 +25,7 @@
 //! | `lightning::client` | requests to a store over HTTP that are made again |
 //! | `lightning::run` | evaluations that are given up, metrics that cannot be written |
 //! | `lightning::runner` | attempts that fail, heartbeats, a store that cannot be reached |
-//! | `lightning::server` | connections, and requests that failed; each request at `debug` |
+//! | `lightning::server` | connections, requests that failed or were refused, tokens; each request at `debug` |
 //! | `lightning::store` | what a store does by itself, such as ending attempts that ran into a time limit |
 //! | `lightning::testing` | the test kit |
 //! | `lightning::tracer` | spans that could not be stored |

@@ -4,8 +4,8 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -14,10 +14,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    auth::{TokenDigest, Visitors},
-    metrics::Metrics,
+    auth::{Shown, Visitors, shown_in},
+    metrics::{Metrics, RouteFigures},
     options::ServerOptions,
     refusal::{Failure, Refusal},
+    secrets::OnlyLooks,
+    table::Who,
+    tokens::{Bearer, Role, Tokens},
 };
 use crate::{
     ids::{IdSource as _, RandomIds},
@@ -35,7 +38,9 @@ pub(super) struct App {
     pub(super) body_timeout: Duration,
     /// Cancelled when the server stops: who is parked gets an answer then.
     pub(super) draining: CancellationToken,
-    token: Option<TokenDigest>,
+    tokens: Tokens,
+    /// Set for good when the server is made: tokens that vanish later open nothing.
+    asks_for_tokens: bool,
     visitors: Visitors,
     features: HeaderValue,
 }
@@ -53,7 +58,8 @@ impl App {
             max_body_bytes: options.max_body_bytes,
             body_timeout: options.body_timeout,
             draining,
-            token: options.token.as_ref().map(TokenDigest::of),
+            tokens: options.tokens.clone(),
+            asks_for_tokens: !options.tokens.is_empty(),
             visitors: Visitors::new(options),
             features: features.unwrap_or_else(|_| HeaderValue::from_static(wire::WAIT)),
         })
@@ -89,39 +95,142 @@ fn name_of(command: &Command) -> &'static str {
     }
 }
 
-/// What happens around every handler: who may call it, what its answer says besides, what the log and the metrics hear.
-pub(super) async fn around(State(app): State<Shared>, request: Request, next: Next) -> Response {
-    let began = Instant::now();
-    let request_id = request_id(request.headers());
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let method = request.method().clone();
-    let is_open = request.uri().path() == "/v1/agl/health";
-    let admitted = is_open
-        || app
-            .token
-            .as_ref()
-            .is_none_or(|token| token.is_shown_in(request.headers()));
-    let mut answer = if let Some(reason) = app.visitors.refuse(request.headers()) {
-        Refusal::Status(StatusCode::FORBIDDEN, reason).into_response()
-    } else if !admitted {
-        unauthorized()
-    } else {
-        let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-        answer.unwrap_or_else(|_| {
-            let error = StoreError::Internal {
-                reason: "a handler panicked".to_owned(),
-                source: None,
-            };
-            Refusal::Store(error).into_response()
+/// What stands before a route.
+pub(super) struct Guard {
+    app: Shared,
+    path: Box<str>,
+    /// The route's method; none for what is not routed.
+    method: Option<Method>,
+    who: Who,
+    figures: RouteFigures,
+}
+
+impl Guard {
+    pub(super) fn new(app: Shared, path: &str, method: Option<Method>, who: Who) -> Self {
+        let figures = Metrics::route(method.as_ref(), path);
+        Self {
+            app,
+            path: path.into(),
+            method,
+            who,
+            figures,
+        }
+    }
+
+    /// Who calls, if the caller is let in.
+    fn admit(&self, request: &Request) -> Result<Option<Bearer>, Turned> {
+        if let Some((reason, detail)) = self.app.visitors.refuse(request.headers()) {
+            return Err(Turned {
+                reason,
+                bearer: None,
+                answer: Refusal::Status(StatusCode::FORBIDDEN, detail).into_response(),
+            });
+        }
+        let Who::Roles(roles) = self.who else {
+            return Ok(None);
+        };
+        if !self.app.asks_for_tokens {
+            return Ok(None);
+        }
+        let bearer = match shown_in(request.headers(), &self.app.tokens) {
+            Shown::Known(bearer) => bearer,
+            Shown::Nothing => {
+                let detail = "a token is needed: send `Authorization: Bearer TOKEN`, or use http://x:TOKEN@host as the \
+                              address";
+                return Err(Turned::away("no_token", detail));
+            }
+            Shown::Unknown => {
+                return Err(Turned::away(
+                    "unknown_token",
+                    "the token is not one of this store's",
+                ));
+            }
+        };
+        if roles.contains(&bearer.role) {
+            return Ok(Some(bearer));
+        }
+        let allowed: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+        let detail = format!(
+            "a token of the role `{}` does not open {} {}: that takes `{}`",
+            bearer.role,
+            self.method.as_ref().map_or("", Method::as_str),
+            self.path,
+            allowed.join("` or `")
+        );
+        Err(Turned {
+            reason: "role",
+            bearer: Some(bearer),
+            answer: Refusal::Status(StatusCode::FORBIDDEN, detail).into_response(),
         })
+    }
+}
+
+/// A caller who was not let in.
+struct Turned {
+    reason: &'static str,
+    bearer: Option<Bearer>,
+    answer: Response,
+}
+
+impl Turned {
+    /// For want of a token.
+    fn away(reason: &'static str, detail: &str) -> Self {
+        let mut answer = Refusal::Status(StatusCode::UNAUTHORIZED, detail.to_owned()).into_response();
+        let challenge = HeaderValue::from_static("Bearer, Basic realm=\"lightning\"");
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        Self {
+            reason,
+            bearer: None,
+            answer,
+        }
+    }
+}
+
+/// What happens around every handler: who may call it, what its answer says besides, what the log and the metrics hear.
+pub(super) async fn around(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let app = &guard.app;
+    let request_id = request_id(request.headers());
+    let method = request.method().clone();
+    let mut answer = match guard.admit(&request) {
+        Err(Turned {
+            reason,
+            bearer,
+            answer,
+        }) => {
+            app.metrics.refused(reason);
+            tracing::warn!(
+                target: "lightning::server",
+                request_id,
+                %method,
+                route = &*guard.path,
+                status = answer.status().as_u16(),
+                reason,
+                token = bearer.as_ref().map(|bearer| &*bearer.name),
+                "refused a request"
+            );
+            answer
+        }
+        Ok(bearer) => {
+            if bearer.is_some_and(|bearer| bearer.role == Role::Read) {
+                request.extensions_mut().insert(OnlyLooks);
+            }
+            let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+            answer.unwrap_or_else(|_| {
+                let error = StoreError::Internal {
+                    reason: "a handler panicked".to_owned(),
+                    source: None,
+                };
+                Refusal::Store(error).into_response()
+            })
+        }
     };
-    let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
     if let Some(Failure(error)) = answer.extensions_mut().remove::<Failure>() {
         tracing::error!(
             target: "lightning::server",
             request_id,
             %method,
-            route,
+            route = &*guard.path,
             error = &error as &dyn std::error::Error,
             "a request failed"
         );
@@ -136,12 +245,13 @@ pub(super) async fn around(State(app): State<Shared>, request: Request, next: Ne
         target: "lightning::server",
         request_id,
         %method,
-        route,
+        route = &*guard.path,
         status = answer.status().as_u16(),
         seconds = took.as_secs_f64(),
         "answered"
     );
-    app.metrics.answered(&method, route, answer.status(), took);
+    let figures = &guard.figures;
+    app.metrics.answered(figures, &method, answer.status(), took);
     let headers = answer.headers_mut();
     headers.insert(
         HeaderName::from_static(wire::FEATURES_HEADER),
@@ -150,15 +260,6 @@ pub(super) async fn around(State(app): State<Shared>, request: Request, next: Ne
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         headers.insert(HeaderName::from_static(wire::REQUEST_ID_HEADER), value);
     }
-    answer
-}
-
-fn unauthorized() -> Response {
-    let detail =
-        "a token is needed: send `Authorization: Bearer TOKEN`, or use http://x:TOKEN@host as the address";
-    let mut answer = Refusal::Status(StatusCode::UNAUTHORIZED, detail.to_owned()).into_response();
-    let challenge = HeaderValue::from_static("Bearer, Basic realm=\"lightning\"");
-    answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     answer
 }
 

@@ -2,32 +2,33 @@
 
 use axum::http::{HeaderMap, header};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 
-use super::ServerOptions;
-use crate::types::Secret;
+use super::{
+    ServerOptions,
+    tokens::{Bearer, Tokens},
+};
 
-/// The digest of a token. Digests are compared, so that neither the length nor the beginning of the token shows in the
-/// time that the comparison takes.
-#[derive(Clone, Debug)]
-pub(super) struct TokenDigest([u8; 32]);
-
-impl TokenDigest {
-    pub(super) fn of(token: &Secret) -> Self {
-        Self(Sha256::digest(token.expose()).into())
-    }
-
-    /// Whether the caller shows the token: as a bearer token, or as the password of basic authentication, which is what
-    /// the Python client sends for `http://name:TOKEN@host`.
-    pub(super) fn is_shown_in(&self, headers: &HeaderMap) -> bool {
-        let shown = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| shown_token(value.as_bytes()));
-        shown.is_some_and(|token| bool::from(Sha256::digest(token).as_slice().ct_eq(&self.0)))
-    }
+/// What a request shows.
+pub(super) enum Shown {
+    /// No token, or none that could be read.
+    Nothing,
+    /// A token that is not known.
+    Unknown,
+    /// A token of somebody's.
+    Known(Bearer),
 }
 
+/// Whose token a request shows: as a bearer token, or as the password of basic authentication, which is what the Python
+/// client sends for `http://name:TOKEN@host`.
+pub(super) fn shown_in(headers: &HeaderMap, tokens: &Tokens) -> Shown {
+    let token = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| shown_token(value.as_bytes()));
+    match token {
+        None => Shown::Nothing,
+        Some(token) => tokens.bearer(&token).map_or(Shown::Unknown, Shown::Known),
+    }
+}
 fn shown_token(value: &[u8]) -> Option<Vec<u8>> {
     let space = value.iter().position(|byte| *byte == b' ')?;
     let (scheme, rest) = (&value[..space], value[space..].trim_ascii());
@@ -56,23 +57,27 @@ impl Visitors {
     pub(super) fn new(options: &ServerOptions) -> Self {
         Self {
             origins: options.cors_origins.clone(),
-            any_host: options.token.is_some(),
+            any_host: options.insecure || !options.tokens.is_empty(),
         }
     }
 
-    /// Why the request is not let in, if it is not.
-    pub(super) fn refuse(&self, headers: &HeaderMap) -> Option<String> {
+    /// Why the request is not let in, if it is not: in a word, and as it is told.
+    pub(super) fn refuse(&self, headers: &HeaderMap) -> Option<(&'static str, String)> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let host = text(header::HOST).unwrap_or_default();
         if !self.any_host && !host.is_empty() && !is_local(host) {
-            return Some(format!(
+            let detail = format!(
                 "the store was called as `{host}`: without a token it answers to `localhost` and to IP addresses only"
-            ));
+            );
+            return Some(("host", detail));
         }
         let origin = text(header::ORIGIN)?;
         let own = origin.split_once("://").is_some_and(|(_, named)| named == host);
         let named = self.origins.iter().any(|known| known == "*" || known == origin);
-        (!own && !named).then(|| format!("web pages of {origin} may not use the store: see --cors-origin"))
+        (!own && !named).then(|| {
+            let detail = format!("web pages of {origin} may not use the store: see --cors-origin");
+            ("origin", detail)
+        })
     }
 }
 
@@ -89,6 +94,7 @@ fn is_local(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Secret;
 
     #[test]
     fn names_that_others_can_point_here_are_told_apart() {
@@ -115,26 +121,45 @@ mod tests {
     }
 
     #[test]
-    fn only_the_token_opens() {
-        let digest = TokenDigest::of(&"se:cret".into());
-        let opens = |value: &str| {
+    fn tokens_are_found_in_both_forms() {
+        let tokens = Tokens::from(Secret::from("se:cret"));
+        let shown = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::AUTHORIZATION, value.parse().unwrap());
-            digest.is_shown_in(&headers)
+            match shown_in(&headers, &tokens) {
+                Shown::Known(bearer) => bearer.role.as_str(),
+                Shown::Unknown => "unknown",
+                Shown::Nothing => "nothing",
+            }
         };
         let basic = |pair: &str| format!("Basic {}", BASE64_STANDARD.encode(pair));
-        assert!(opens("Bearer se:cret") && opens("bearer  se:cret") && opens(&basic("x:se:cret")));
+        for right in [
+            "Bearer se:cret",
+            "bearer  se:cret",
+            &basic("x:se:cret"),
+            &basic(":se:cret"),
+        ] {
+            assert_eq!(shown(right), "admin", "{right}");
+        }
         for wrong in [
             "Bearer se:cre",
+            "Bearer ",
+            "bearer se:cret2",
+            &basic("se:cret"),
+            &basic("x:"),
+        ] {
+            assert_eq!(shown(wrong), "unknown", "{wrong}");
+        }
+        for none in [
             "Bearer",
             "se:cret",
-            "Bearer ",
             "Basic se:cret",
             "Digest se:cret",
+            "",
+            &basic("secret"),
         ] {
-            assert!(!opens(wrong), "{wrong}");
+            assert_eq!(shown(none), "nothing", "{none}");
         }
-        assert!(!opens(&basic("se:cret")) && !opens(&basic("x:")));
-        assert!(!digest.is_shown_in(&HeaderMap::new()));
+        assert!(matches!(shown_in(&HeaderMap::new(), &tokens), Shown::Nothing));
     }
 }

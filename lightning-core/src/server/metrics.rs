@@ -1,6 +1,9 @@
 //! Figures for Prometheus: what the server did, counted as it happens, and how the store stands, looked up when asked.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{
+    sync::{OnceLock, atomic::AtomicU64},
+    time::Duration,
+};
 
 use axum::http::{Method, StatusCode};
 use prometheus_client::{
@@ -52,8 +55,25 @@ struct ModeLabels {
 /// A gauge that holds what JSON numbers do.
 type FloatGauge = Gauge<f64, AtomicU64>;
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RefusalLabels {
+    reason: &'static str,
+}
+
+/// The figures of one route, looked up once: the labels of a request need no copies then.
+pub(super) struct RouteFigures {
+    method: &'static str,
+    route: Box<str>,
+    /// These are made when the first request is answered: what nobody asks for fills no page.
+    seconds: OnceLock<Histogram>,
+    common: [OnceLock<Counter>; COMMON.len()],
+}
+
+const COMMON: [StatusCode; 2] = [StatusCode::OK, StatusCode::CREATED];
+
 pub(super) struct Metrics {
     registry: Registry,
+    refused: Family<RefusalLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
     commands: Family<CommandLabels, Counter>,
@@ -71,6 +91,12 @@ impl Metrics {
         let seconds = Family::new_with_constructor(histogram);
         let help = "Time from the head of a request to that of its answer, waiting included";
         registry.register_with_unit("http_request", help, Unit::Seconds, seconds.clone());
+        let refused = Family::default();
+        registry.register(
+            "http_refused",
+            "Requests that were refused for want of a token, for its role, or for where they came from",
+            refused.clone(),
+        );
         let commands = Family::default();
         registry.register(
             "commands",
@@ -102,6 +128,7 @@ impl Metrics {
         ];
         Self {
             registry,
+            refused,
             requests,
             seconds,
             commands,
@@ -111,19 +138,55 @@ impl Metrics {
         }
     }
 
-    pub(super) fn answered(&self, method: &Method, route: &str, status: StatusCode, took: Duration) {
-        let requests = self.requests.get_or_create(&RequestLabels {
-            method: known(method),
-            route: route.to_owned(),
-            status: status.as_u16(),
-        });
-        requests.inc();
-        drop(requests);
-        let seconds = self.seconds.get_or_create(&RouteLabels {
-            method: known(method),
-            route: route.to_owned(),
-        });
-        seconds.observe(took.as_secs_f64());
+    /// The figures of a route; of all that is not routed without a method.
+    pub(super) fn route(method: Option<&Method>, route: &str) -> RouteFigures {
+        RouteFigures {
+            method: method.map_or("other", known),
+            route: route.into(),
+            seconds: OnceLock::new(),
+            common: Default::default(),
+        }
+    }
+
+    pub(super) fn answered(
+        &self,
+        figures: &RouteFigures,
+        method: &Method,
+        status: StatusCode,
+        took: Duration,
+    ) {
+        let method = known(method);
+        let count = || {
+            self.requests.get_or_create_owned(&RequestLabels {
+                method,
+                route: figures.route.to_string(),
+                status: status.as_u16(),
+            })
+        };
+        let seconds = || {
+            self.seconds.get_or_create_owned(&RouteLabels {
+                method,
+                route: figures.route.to_string(),
+            })
+        };
+        if method != figures.method {
+            count().inc();
+            seconds().observe(took.as_secs_f64());
+            return;
+        }
+        figures.seconds.get_or_init(seconds).observe(took.as_secs_f64());
+        match COMMON
+            .iter()
+            .zip(&figures.common)
+            .find(|(common, _)| **common == status)
+        {
+            Some((_, counter)) => counter.get_or_init(count).inc(),
+            None => count().inc(),
+        };
+    }
+
+    pub(super) fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&RefusalLabels { reason }).inc();
     }
 
     pub(super) fn command(&self, command: &'static str, answer: &Result<Answer, StoreError>) {

@@ -16,6 +16,8 @@
 //!
 //! The handlers are thin: they read a request, hand a command or a query to the store, and write down its answer. What a
 //! status becomes, who is woken and when, is the store's business. This module knows no runners and no algorithms.
+//!
+//! Who may call what is a table, [`access`]: the router is built from it, so there is no route that it does not name.
 
 mod app;
 mod auth;
@@ -26,10 +28,17 @@ mod options;
 mod otlp;
 mod refusal;
 mod routes;
+mod secrets;
 mod serve;
+mod table;
+mod tokens;
 
 pub use options::ServerOptions;
+#[cfg(feature = "cli")]
+pub(crate) use secrets::without_secrets;
 pub use serve::{ServerError, StoreServer};
+pub use table::Access;
+pub use tokens::{Role, Tokens, TokensError, token_line};
 
 use std::sync::Arc;
 
@@ -46,4 +55,9 @@ pub const DEFAULT_PORT: u16 = 4747;
 /// [`StoreServer`] does that too.
 pub fn router(store: Arc<dyn Store>, options: &ServerOptions) -> axum::Router {
     routes::router(app::App::new(store, options, CancellationToken::new()), options)
+}
+
+/// Every route and who may call it: the table that the router is built from.
+pub fn access() -> Vec<Access> {
+    routes::table().iter().map(table::Route::access).collect()
 }

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use crate::types::Secret;
+use super::Tokens;
 
 /// What a server allows, and how long it is patient. The defaults suit a store on one's own machine.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerOptions {
-    /// What callers must show, as a bearer token or as the password of basic authentication; nothing if `None`.
-    pub token: Option<Secret>,
+    /// What callers must show, as a bearer token or as the password of basic authentication; nothing if there are none.
+    pub tokens: Tokens,
+    /// Serves everybody without a token, also by other names than those of this machine, and lets the server listen where
+    /// others reach it.
+    pub insecure: bool,
     /// The origins whose web pages may use the store: `*`, or `scheme://host[:port]`. None by default. Pages of named
     /// origins may send credentials.
     pub cors_origins: Vec<String>,
@@ -28,7 +31,8 @@ pub struct ServerOptions {
 impl Default for ServerOptions {
     fn default() -> Self {
         Self {
-            token: None,
+            tokens: Tokens::new(),
+            insecure: false,
             cors_origins: Vec::new(),
             max_body_bytes: 64 << 20,
             max_connections: 16_384,

@@ -6,21 +6,22 @@ use axum::{
     Json as JsonAnswer, Router,
     extract::{DefaultBodyLimit, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
-    middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::{
-    app::{self, Shared},
+    app::Shared,
     extract::{Ids, Json, Key, OptionalJson, Query, QueryFields},
     openapi,
     options::ServerOptions,
     otlp,
     refusal::{Problem, Refusal},
+    secrets::Viewer,
+    table::{self, Route, Who, get, post},
+    tokens::Role,
 };
 use crate::{
     ids::{IdSource as _, RandomIds},
@@ -31,77 +32,85 @@ use crate::{
     },
     wire::{
         self, AttemptSearch, AttemptUpdateBody, AttemptWaitBody, DequeueBody, DrainAnswer, DrainBody,
-        EndBody, EnqueueBody, IdTargetsBody, NextIdAnswer, NextIdBody, NextIdsAnswer, Object, OutcomeBody,
-        OutcomesAnswer, ResourcesSearch, RolloutSearch, RolloutUpdateBody, SpanSearch, SpansBody,
-        StartAttemptBody, StartBody, VersionQuery, WaitBody, WorkerSearch, WorkerUpdateBody,
+        EndBody, EnqueueBody, IdTargetsBody, LeaveBody, NextIdAnswer, NextIdBody, NextIdsAnswer, Object,
+        OutcomeBody, OutcomesAnswer, ResourcesSearch, RolloutSearch, RolloutUpdateBody, SpanSearch,
+        SpansBody, StartAttemptBody, StartBody, VersionQuery, WaitBody, WorkerSearch, WorkerUpdateBody,
     },
 };
 
 type Result<T = Response> = std::result::Result<T, Refusal>;
 
+/// Makes rollouts, changes them and resources: what algorithms do.
+const ADMIN: Who = Who::Roles(&[Role::Admin]);
+/// Claims, records and reports: what runners do.
+const WORK: Who = Who::Roles(&[Role::Admin, Role::Runner]);
+/// Looks at what there is altogether.
+const LOOK: Who = Who::Roles(&[Role::Admin, Role::Read]);
+/// Looks at one rollout, at one set of resources, at one worker, whose id is known.
+const ALL: Who = Who::Roles(&Role::ALL);
+
+/// All routes. Where a fixed word stands beside an id, both methods are routed for both: a rollout may be called `search`.
+pub(super) fn table() -> Vec<Route> {
+    let attempts = "/rollouts/{rollout_id}/attempts";
+    let attempt = |rest: &str| format!("{attempts}/{rest}");
+    let agl = [
+        get("/health", Who::Anybody, health),
+        post("/queues/rollouts/enqueue", ADMIN, enqueue),
+        post("/queues/rollouts/dequeue", WORK, dequeue),
+        post("/queues/rollouts/drain", ADMIN, drain),
+        post("/queues/rollouts/leave", WORK, leave),
+        get("/rollouts", LOOK, query_rollouts),
+        post("/rollouts", ADMIN, start_rollout),
+        post("/rollouts/search", LOOK, search_rollouts),
+        get("/rollouts/search", ALL, get_rollout_called_search),
+        get("/rollouts/{rollout_id}", ALL, get_rollout),
+        post("/rollouts/{rollout_id}", ADMIN, update_rollout),
+        get(attempts, ALL, query_attempts),
+        post(attempts, ADMIN, start_attempt),
+        post(&attempt("search"), ALL, search_attempts),
+        get(&attempt("latest"), ALL, get_latest_attempt),
+        post(&attempt("latest"), WORK, update_latest_attempt),
+        post(&attempt("{attempt_id}"), WORK, update_attempt),
+        get("/workers", LOOK, query_workers),
+        post("/workers/search", LOOK, search_workers),
+        get("/workers/search", ALL, get_worker_called_search),
+        get("/workers/{worker_id}", ALL, get_worker),
+        post("/workers/{worker_id}", WORK, update_worker),
+        get("/resources", LOOK, query_resources),
+        post("/resources", ADMIN, add_resources),
+        get("/resources/latest", ALL, get_latest_resources),
+        post("/resources/latest", ADMIN, update_resources_called_latest),
+        get("/resources/{resources_id}", ALL, get_resources),
+        post("/resources/{resources_id}", ADMIN, update_resources),
+        get("/spans", ALL, query_spans),
+        post("/spans", WORK, add_span),
+        post("/spans/search", ALL, search_spans),
+        post("/spans/next", WORK, next_sequence_id),
+        post("/spans/batch", WORK, add_spans),
+        post("/spans/next/batch", WORK, next_sequence_ids),
+        post("/waits/rollouts", ADMIN, wait_for_rollouts),
+        post("/waits/attempts", WORK, wait_for_attempt_end),
+        get("/statistics", LOOK, statistics),
+    ];
+    let others = [
+        post(wire::OTLP_TRACES, WORK, otlp::traces),
+        post("/v1/metrics", WORK, otlp::not_taken),
+        post("/v1/logs", WORK, otlp::not_taken),
+        post("/v1/development/profiles", WORK, otlp::not_taken),
+        get("/v1/openapi.json", ALL, describe),
+        get("/v1/prometheus", LOOK, prometheus),
+        get("/v1/prometheus/", LOOK, prometheus),
+    ];
+    agl.into_iter()
+        .map(|route| route.below(wire::PREFIX))
+        .chain(others)
+        .collect()
+}
+
 pub(super) fn router(app: Shared, options: &ServerOptions) -> Router {
-    // Where a fixed word stands beside an id, both methods are routed for both: a rollout may be called `search`.
-    let agl = Router::new()
-        .route("/health", get(health))
-        .route("/queues/rollouts/enqueue", post(enqueue))
-        .route("/queues/rollouts/dequeue", post(dequeue))
-        .route("/queues/rollouts/drain", post(drain))
-        .route("/rollouts", get(query_rollouts).post(start_rollout))
-        .route(
-            "/rollouts/search",
-            post(search_rollouts).get(get_rollout_called_search),
-        )
-        .route("/rollouts/{rollout_id}", get(get_rollout).post(update_rollout))
-        .route(
-            "/rollouts/{rollout_id}/attempts",
-            get(query_attempts).post(start_attempt),
-        )
-        .route("/rollouts/{rollout_id}/attempts/search", post(search_attempts))
-        .route(
-            "/rollouts/{rollout_id}/attempts/latest",
-            get(get_latest_attempt).post(update_latest_attempt),
-        )
-        .route(
-            "/rollouts/{rollout_id}/attempts/{attempt_id}",
-            post(update_attempt),
-        )
-        .route("/workers", get(query_workers))
-        .route(
-            "/workers/search",
-            post(search_workers).get(get_worker_called_search),
-        )
-        .route("/workers/{worker_id}", get(get_worker).post(update_worker))
-        .route("/resources", get(query_resources).post(add_resources))
-        .route(
-            "/resources/latest",
-            get(get_latest_resources).post(update_resources_called_latest),
-        )
-        .route(
-            "/resources/{resources_id}",
-            get(get_resources).post(update_resources),
-        )
-        .route("/spans", get(query_spans).post(add_span))
-        .route("/spans/search", post(search_spans))
-        .route("/spans/next", post(next_sequence_id))
-        .route("/spans/batch", post(add_spans))
-        .route("/spans/next/batch", post(next_sequence_ids))
-        .route("/waits/rollouts", post(wait_for_rollouts))
-        .route("/waits/attempts", post(wait_for_attempt_end))
-        .route("/statistics", get(statistics));
-    let routes = Router::new()
-        .nest(wire::PREFIX, agl)
-        .route(wire::OTLP_TRACES, post(otlp::traces))
-        .route("/v1/metrics", post(otlp::not_taken))
-        .route("/v1/logs", post(otlp::not_taken))
-        .route("/v1/development/profiles", post(otlp::not_taken))
-        .route("/v1/openapi.json", get(describe))
-        .route("/v1/prometheus", get(prometheus))
-        .route("/v1/prometheus/", get(prometheus))
-        .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found)
+    let routes = table::router(&app, table())
         // Bodies are read, and limited, by the extractors.
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn_with_state(app.clone(), app::around))
         .with_state(app);
     match cors(&options.cors_origins) {
         None => routes,
@@ -157,14 +166,6 @@ fn unexpected(wanted: &str) -> Refusal {
     })
 }
 
-async fn not_found() -> Refusal {
-    Refusal::Status(StatusCode::NOT_FOUND, "Not Found".to_owned())
-}
-
-async fn method_not_allowed() -> Refusal {
-    Refusal::Status(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed".to_owned())
-}
-
 async fn health() -> Result {
     ok(json!({"status": "ok"}))
 }
@@ -179,8 +180,8 @@ async fn describe() -> Result {
     ok(openapi::document())
 }
 
-async fn statistics(State(app): State<Shared>) -> Result {
-    ok(app.store.statistics().await?)
+async fn statistics(State(app): State<Shared>, viewer: Viewer) -> Result {
+    viewer.ok(app.store.statistics().await?)
 }
 
 // ---- the queue
@@ -264,6 +265,12 @@ async fn parked<T>(app: &Shared, claim: StoreFuture<'_, T>) -> Result<T> {
     }
 }
 
+/// A worker says that it asks for nothing more. Unlike to send others away, that is for those who work to do.
+async fn leave(State(app): State<Shared>, _: Key, Json(body): Json<LeaveBody>) -> Result {
+    let told = app.store.drain_workers(Some(body.worker_ids)).await?;
+    ok(DrainAnswer { told })
+}
+
 async fn drain(State(app): State<Shared>, _: Key, Json(body): Json<DrainBody>) -> Result {
     let told = app.store.drain_workers(body.worker_ids).await?;
     ok(DrainAnswer { told })
@@ -328,20 +335,28 @@ impl QueryFields for RolloutSearch {
     const LISTS: &'static [&'static str] = &["status_in", "rollout_id_in"];
 }
 
-async fn query_rollouts(State(app): State<Shared>, Query(search): Query<RolloutSearch>) -> Result {
-    ok(app.store.query_rollouts(search.try_into()?).await?)
+async fn query_rollouts(
+    State(app): State<Shared>,
+    viewer: Viewer,
+    Query(search): Query<RolloutSearch>,
+) -> Result {
+    viewer.ok(app.store.query_rollouts(search.try_into()?).await?)
 }
 
-async fn search_rollouts(State(app): State<Shared>, Json(search): Json<RolloutSearch>) -> Result {
-    ok(app.store.query_rollouts(search.try_into()?).await?)
+async fn search_rollouts(
+    State(app): State<Shared>,
+    viewer: Viewer,
+    Json(search): Json<RolloutSearch>,
+) -> Result {
+    viewer.ok(app.store.query_rollouts(search.try_into()?).await?)
 }
 
-async fn get_rollout(State(app): State<Shared>, Ids(id): Ids<RolloutId>) -> Result {
-    ok(app.store.get_rollout_by_id(&id).await?)
+async fn get_rollout(State(app): State<Shared>, viewer: Viewer, Ids(id): Ids<RolloutId>) -> Result {
+    viewer.ok(app.store.get_rollout_by_id(&id).await?)
 }
 
-async fn get_rollout_called_search(State(app): State<Shared>) -> Result {
-    ok(app.store.get_rollout_by_id(&"search".into()).await?)
+async fn get_rollout_called_search(State(app): State<Shared>, viewer: Viewer) -> Result {
+    viewer.ok(app.store.get_rollout_by_id(&"search".into()).await?)
 }
 
 /// A field that may be left out but not be null.
@@ -380,18 +395,20 @@ impl QueryFields for AttemptSearch {
 
 async fn query_attempts(
     State(app): State<Shared>,
+    viewer: Viewer,
     Ids(id): Ids<RolloutId>,
     Query(search): Query<AttemptSearch>,
 ) -> Result {
-    ok(app.store.query_attempts(&id, search.try_into()?).await?)
+    viewer.ok(app.store.query_attempts(&id, search.try_into()?).await?)
 }
 
 async fn search_attempts(
     State(app): State<Shared>,
+    viewer: Viewer,
     Ids(id): Ids<RolloutId>,
     Json(search): Json<AttemptSearch>,
 ) -> Result {
-    ok(app.store.query_attempts(&id, search.try_into()?).await?)
+    viewer.ok(app.store.query_attempts(&id, search.try_into()?).await?)
 }
 
 async fn start_attempt(
@@ -404,8 +421,8 @@ async fn start_attempt(
     created(answer!(app, key, Command::StartAttempt { rollout_id, worker_id } => Started))
 }
 
-async fn get_latest_attempt(State(app): State<Shared>, Ids(id): Ids<RolloutId>) -> Result {
-    ok(app.store.get_latest_attempt(&id).await?)
+async fn get_latest_attempt(State(app): State<Shared>, viewer: Viewer, Ids(id): Ids<RolloutId>) -> Result {
+    viewer.ok(app.store.get_latest_attempt(&id).await?)
 }
 
 async fn update_latest_attempt(
@@ -443,20 +460,28 @@ impl QueryFields for WorkerSearch {
     const LISTS: &'static [&'static str] = &["status_in"];
 }
 
-async fn query_workers(State(app): State<Shared>, Query(search): Query<WorkerSearch>) -> Result {
-    ok(app.store.query_workers(search.try_into()?).await?)
+async fn query_workers(
+    State(app): State<Shared>,
+    viewer: Viewer,
+    Query(search): Query<WorkerSearch>,
+) -> Result {
+    viewer.ok(app.store.query_workers(search.try_into()?).await?)
 }
 
-async fn search_workers(State(app): State<Shared>, Json(search): Json<WorkerSearch>) -> Result {
-    ok(app.store.query_workers(search.try_into()?).await?)
+async fn search_workers(
+    State(app): State<Shared>,
+    viewer: Viewer,
+    Json(search): Json<WorkerSearch>,
+) -> Result {
+    viewer.ok(app.store.query_workers(search.try_into()?).await?)
 }
 
-async fn get_worker(State(app): State<Shared>, Ids(id): Ids<WorkerId>) -> Result {
-    ok(app.store.get_worker_by_id(&id).await?)
+async fn get_worker(State(app): State<Shared>, viewer: Viewer, Ids(id): Ids<WorkerId>) -> Result {
+    viewer.ok(app.store.get_worker_by_id(&id).await?)
 }
 
-async fn get_worker_called_search(State(app): State<Shared>) -> Result {
-    ok(app.store.get_worker_by_id(&"search".into()).await?)
+async fn get_worker_called_search(State(app): State<Shared>, viewer: Viewer) -> Result {
+    viewer.ok(app.store.get_worker_by_id(&"search".into()).await?)
 }
 
 async fn update_worker(
@@ -483,8 +508,12 @@ impl QueryFields for VersionQuery {
     const LISTS: &'static [&'static str] = &[];
 }
 
-async fn query_resources(State(app): State<Shared>, Query(search): Query<ResourcesSearch>) -> Result {
-    ok(app.store.query_resources(search.try_into()?).await?)
+async fn query_resources(
+    State(app): State<Shared>,
+    viewer: Viewer,
+    Query(search): Query<ResourcesSearch>,
+) -> Result {
+    viewer.ok(app.store.query_resources(search.try_into()?).await?)
 }
 
 async fn add_resources(
@@ -495,16 +524,17 @@ async fn add_resources(
     created(answer!(app, key, Command::AddResources { resources } => Resources))
 }
 
-async fn get_latest_resources(State(app): State<Shared>) -> Result {
-    ok(app.store.get_latest_resources().await?)
+async fn get_latest_resources(State(app): State<Shared>, viewer: Viewer) -> Result {
+    viewer.ok(app.store.get_latest_resources().await?)
 }
 
 async fn get_resources(
     State(app): State<Shared>,
+    viewer: Viewer,
     Ids(id): Ids<ResourcesId>,
     Query(VersionQuery { version }): Query<VersionQuery>,
 ) -> Result {
-    ok(app.store.get_resources_by_id(&id, version).await?)
+    viewer.ok(app.store.get_resources_by_id(&id, version).await?)
 }
 
 async fn update_resources(
@@ -534,12 +564,12 @@ impl QueryFields for SpanSearch {
     const LISTS: &'static [&'static str] = &[];
 }
 
-async fn query_spans(State(app): State<Shared>, Query(search): Query<SpanSearch>) -> Result {
-    ok(app.store.query_spans(search.try_into()?).await?)
+async fn query_spans(State(app): State<Shared>, viewer: Viewer, Query(search): Query<SpanSearch>) -> Result {
+    viewer.ok(app.store.query_spans(search.try_into()?).await?)
 }
 
-async fn search_spans(State(app): State<Shared>, Json(search): Json<SpanSearch>) -> Result {
-    ok(app.store.query_spans(search.try_into()?).await?)
+async fn search_spans(State(app): State<Shared>, viewer: Viewer, Json(search): Json<SpanSearch>) -> Result {
+    viewer.ok(app.store.query_spans(search.try_into()?).await?)
 }
 
 async fn add_span(State(app): State<Shared>, Key(key): Key, Json(span): Json<Span>) -> Result {

@@ -33,7 +33,10 @@ pub enum ServerError {
     },
 
     /// Others could reach the store, and nothing would keep them out.
-    #[error("{address} can be reached from other machines: set a token, or listen on 127.0.0.1")]
+    #[error(
+        "{address} can be reached from other machines: set a token (`lightning store --token-file FILE`), or listen on \
+         127.0.0.1; `--insecure` serves everybody who can reach it"
+    )]
     Open {
         /// The address that was asked for.
         address: SocketAddr,
@@ -70,7 +73,7 @@ impl StoreServer {
     /// # Errors
     ///
     /// [`Bind`](ServerError::Bind); [`Open`](ServerError::Open) if the address is not a loopback one and the options
-    /// hold no token; [`Origin`](ServerError::Origin).
+    /// neither hold a token nor are insecure; [`Origin`](ServerError::Origin).
     pub async fn bind(
         address: impl ToSocketAddrs + std::fmt::Display + Clone,
         store: Arc<dyn Store>,
@@ -117,8 +120,15 @@ impl StoreServer {
             address: "the listener".to_owned(),
             source,
         })?;
-        if options.token.is_none() && !address.ip().is_loopback() {
-            return Err(ServerError::Open { address });
+        if options.tokens.is_empty() && !address.ip().is_loopback() {
+            if !options.insecure {
+                return Err(ServerError::Open { address });
+            }
+            tracing::warn!(
+                target: "lightning::server",
+                %address,
+                "whoever reaches this address may read and change everything: no token is asked for"
+            );
         }
         Ok(Self {
             listener,

@@ -117,6 +117,7 @@ mod remote {
             let (agent, stop) = (Arc::new(agent), StopSignal::new());
             let work = Work {
                 url: &self.url,
+                token: None,
                 runners: self.parts.n_runners,
                 stop_grace: self.stop_grace,
                 limits: self.parts.runner_limits,
@@ -140,6 +141,7 @@ mod remote {
     /// What runners without an algorithm are to do.
     pub(in super::super) struct Work<'a> {
         pub(in super::super) url: &'a str,
+        pub(in super::super) token: Option<&'a str>,
         pub(in super::super) runners: usize,
         pub(in super::super) stop_grace: Duration,
         pub(in super::super) limits: RunnerLimits,
@@ -160,10 +162,11 @@ mod remote {
         }
         work.limits.apply()?;
         let refused = |error: ClientError| TrainerError::OpenStore(error.to_string());
-        let client = StoreClient::builder(work.url)
-            .retry_for(parts.store_patience.min(RETRYING))
-            .build()
-            .map_err(refused)?;
+        let mut client = StoreClient::builder(work.url).retry_for(parts.store_patience.min(RETRYING));
+        if let Some(token) = work.token {
+            client = client.token(token);
+        }
+        let client = client.build().map_err(refused)?;
         client.probe().await.map_err(|error| refused(error.into()))?;
         let store: Arc<dyn Store> = Arc::new(client);
         let last_words = TaskTracker::new();

@@ -72,6 +72,7 @@ pub(super) async fn enter<T: Task>(
             let stop = StopSignal::new();
             let work = runners::Work {
                 url,
+                token: None,
                 runners: parts.n_runners,
                 stop_grace: strategy.grace(),
                 limits: parts.runner_limits,
@@ -110,6 +111,7 @@ async fn be_runners<T: Task>(
     }
     let work = runners::Work {
         url: &started.store_url,
+        token: started.token.as_deref(),
         runners: started.runners,
         stop_grace: started.stop_grace,
         limits: started.limits,

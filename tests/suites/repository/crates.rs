@@ -39,15 +39,17 @@ const HOMES: &[(&[&str], &[&str])] = &[
     ),
     (&["opentelemetry_proto", "prost"], &["wire", "server"]),
     (&["rusqlite", "libsqlite3_sys"], &["store::sqlite"]),
+    (&["candle_core", "safetensors", "tokenizers"], &["lm"]),
     (
         &["tokio_postgres", "deadpool_postgres", "postgres_types"],
         &["store::postgres"],
     ),
 ];
 
-/// What speaks HTTP or SQL and has no place in a build without features; a name stands for its family (`hyper-util`).
+/// What speaks HTTP or SQL or runs models, and has no place in a build without features; a name stands for its family (`hyper-util`).
 const NOT_WITHOUT_FEATURES: &[&str] = &[
     "axum",
+    "candle",
     "deadpool",
     "h2",
     "h3",
@@ -62,6 +64,7 @@ const NOT_WITHOUT_FEATURES: &[&str] = &[
     "rusqlite",
     "rustls",
     "sqlx",
+    "tokenizers",
     "tokio-postgres",
     "tonic",
     "tower",

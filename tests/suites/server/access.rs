@@ -5,6 +5,7 @@ use std::time::Duration;
 use lightning_core::{
     server::{ServerError, ServerOptions, StoreServer},
     store::MemoryStore,
+    types::Secret,
 };
 use serde_json::json;
 use tokio::{
@@ -22,7 +23,7 @@ fn with(change: impl FnOnce(&mut ServerOptions)) -> ServerOptions {
 
 #[tokio::test]
 async fn a_token_is_asked_of_all_but_the_probe_of_health() {
-    let server = Server::with(with(|options| options.token = Some("secret".into()))).await;
+    let server = Server::with(with(|options| options.tokens = Secret::from("secret").into())).await;
     assert_eq!(server.get("/v1/agl/health").await.status, 200);
     for path in ["/v1/agl/rollouts", "/v1/agl/nowhere", "/v1/prometheus", "/"] {
         let refused = server.get(path).await;
@@ -80,13 +81,18 @@ async fn without_a_token_only_the_machine_itself_is_served() {
         matches!(error, ServerError::Open { .. }) && error.to_string().contains("set a token"),
         "{error}"
     );
-    let server = bind("0.0.0.0:0", with(|options| options.token = Some("t".into())))
-        .await
-        .unwrap();
+    let open = bind("0.0.0.0:0", with(|options| options.insecure = true)).await;
+    assert!(open.is_ok(), "{:?}", open.err());
+    let server = bind(
+        "0.0.0.0:0",
+        with(|options| options.tokens = Secret::from("t").into()),
+    )
+    .await
+    .unwrap();
     assert!(server.url().starts_with("http://127.0.0.1:"));
     let taken = bind(
         &server.address().to_string(),
-        with(|options| options.token = Some("t".into())),
+        with(|options| options.tokens = Secret::from("t").into()),
     )
     .await;
     let error = taken.unwrap_err();
@@ -239,7 +245,12 @@ async fn web_pages_cannot_use_a_store_behind_the_user_s_back() {
     ] {
         assert_eq!(claim(own).await.status, 422, "{own}");
     }
-    let server = Server::with(with(|options| options.token = Some("t".into()))).await;
+    let server = Server::with(with(|options| options.insecure = true)).await;
+    let mut connection = server.connect().await;
+    let named = b"GET /v1/agl/rollouts HTTP/1.1\r\nhost: store.example\r\nconnection: close\r\n\r\n";
+    connection.write_all(named).await.unwrap();
+    assert_eq!(read(&mut connection).await.status, 200);
+    let server = Server::with(with(|options| options.tokens = Secret::from("t").into())).await;
     let mut connection = server.connect().await;
     let named = b"GET /v1/agl/rollouts HTTP/1.1\r\nhost: store.example\r\nconnection: close\r\nauthorization: Bearer t\r\n\r\n";
     connection.write_all(named).await.unwrap();

@@ -9,6 +9,7 @@ mod metrics;
 mod openapi;
 mod otlp;
 mod raw;
+mod roles;
 mod routes;
 mod stopping;
 mod waiters;

@@ -24,7 +24,7 @@ use crate::{
     runner::RunnerReport,
     server::{ServerOptions, StoreServer},
     store::Store,
-    types::WorkerQuery,
+    types::{Secret, WorkerQuery},
 };
 
 /// Algorithm and runners in processes of their own, on one machine or on many; they meet at a store behind a URL.
@@ -41,16 +41,19 @@ use crate::{
 /// [`stop_grace`](Self::stop_grace), the runners that were started here drop it; after [`cancel_grace`](Self::cancel_grace)
 /// they get SIGTERM, after [`kill_grace`](Self::kill_grace) SIGKILL. When the process that started them dies, whatever the
 /// reason, they end within [`orphan_grace`](Self::orphan_grace).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct ClientServer {
     role: Option<Role>,
-    store_url: Option<String>,
+    /// It may hold a token.
+    store_url: Option<Secret>,
     host: Option<String>,
     port: Option<u16>,
     managed_store: Option<bool>,
     runners_per_process: usize,
     restarts: u32,
     keep_runners: bool,
+    options: ServerOptions,
+    token: Option<Secret>,
     delays: Delays,
 }
 
@@ -77,6 +80,8 @@ impl Default for ClientServer {
             runners_per_process: 1,
             restarts: 5,
             keep_runners: false,
+            options: ServerOptions::default(),
+            token: None,
             delays: Delays {
                 stop: Duration::from_secs(5),
                 cancel: Duration::from_secs(2),
@@ -103,8 +108,8 @@ impl ClientServer {
     /// Where the store is, such as `http://10.0.0.5:4747`; a password in it is the token. Whoever has such a URL serves no
     /// store himself.
     #[must_use]
-    pub fn store_url(mut self, url: impl Into<String>) -> Self {
-        self.store_url = Some(url.into());
+    pub fn store_url(mut self, url: impl AsRef<str>) -> Self {
+        self.store_url = Some(url.as_ref().into());
         self
     }
 
@@ -142,6 +147,21 @@ impl ClientServer {
     #[must_use]
     pub fn restarts(mut self, restarts: u32) -> Self {
         self.restarts = restarts;
+        self
+    }
+
+    /// How the store is served: tokens, limits. Without any, only on this machine.
+    #[must_use]
+    pub fn server_options(mut self, options: ServerOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// The token that the runners which are started here show to a store that is served with tokens; one of the role
+    /// `runner` is enough.
+    #[must_use]
+    pub fn runner_token(mut self, token: impl Into<Secret>) -> Self {
+        self.token = Some(token.into());
         self
     }
 
@@ -208,7 +228,7 @@ impl ClientServer {
         let closing = CancellationToken::new();
         let (url, serving) = match place {
             Place::Served { address, .. } => {
-                let server = StoreServer::bind(address.clone(), Arc::clone(store), ServerOptions::default());
+                let server = StoreServer::bind(address.clone(), Arc::clone(store), self.options.clone());
                 let server = server
                     .await
                     .map_err(|error| ExecutionError::Setup(error.to_string()))?;
@@ -276,6 +296,7 @@ impl ClientServer {
             place,
             runners,
             store_url: url.to_owned(),
+            token: self.token.as_ref().map(|token| token.expose().to_owned()),
             fit: site.fit.to_owned(),
             end_within: self.delays.orphan,
             stop_grace: self.delays.stop,

@@ -52,7 +52,8 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn of(strategy: &ClientServer, environment: &Environment) -> Result<Self, PlaceError> {
         let role = strategy.role.or(environment.role).unwrap_or(Role::Both);
-        let url = strategy.store_url.clone().or(environment.store_url.clone());
+        let told = strategy.store_url.as_ref().map(|url| url.expose().to_owned());
+        let url = told.or_else(|| environment.store_url.clone());
         let host = strategy.host.clone().or(environment.host.clone());
         let port = strategy.port.or(environment.port);
         let managed = strategy.managed_store.or(environment.managed_store);

@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use super::tokens;
 use crate::{semconv, types::JsonObject};
 
 /// Where a request has a parameter, and the attribute for it.
@@ -18,7 +19,7 @@ const PARAMETERS: [(&str, &str); 7] = [
 ];
 
 /// Where an answer has a figure, and the attribute for it.
-const ANSWER: [(&str, &str); 8] = [
+const ANSWER: [(&str, &str); 7] = [
     ("/id", semconv::GEN_AI_RESPONSE_ID),
     ("/model", semconv::GEN_AI_RESPONSE_MODEL),
     ("/system_fingerprint", "gen_ai.openai.system_fingerprint"),
@@ -29,19 +30,13 @@ const ANSWER: [(&str, &str); 8] = [
         "/usage/completion_tokens_details/reasoning_tokens",
         "gen_ai.usage.reasoning_tokens",
     ),
-    ("/choices/0/logprobs/content", "logprobs.content"),
 ];
 
-/// Where servers put the token ids of the first answer. vLLM's place is the first one, LiteLLM's the last.
-const RESPONSE_TOKEN_IDS: [&str; 3] = [
-    "/choices/0/token_ids",
-    "/response_token_ids/0",
-    "/choices/0/provider_specific_fields/token_ids",
-];
-const PROMPT_TOKEN_IDS: [&str; 2] = ["/prompt_token_ids", "/provider_specific_fields/prompt_token_ids"];
+/// The log-probabilities of the first choice's tokens.
+pub(crate) const LOGPROBS: &str = "logprobs.content";
 
 /// What is known before the call.
-pub(super) fn of_request(request: &Value) -> JsonObject {
+pub(crate) fn of_request(request: &Value) -> JsonObject {
     let mut attributes = JsonObject::new();
     put(&mut attributes, "gen_ai.request.type", &"chat".into());
     put(&mut attributes, "gen_ai.system", &"OpenAI".into());
@@ -55,17 +50,7 @@ pub(super) fn of_request(request: &Value) -> JsonObject {
         for field in ["role", "content", "tool_call_id"] {
             put(&mut attributes, &format!("{prefix}.{field}"), &message[field]);
         }
-        for (place, call) in list(&message["tool_calls"]).iter().enumerate() {
-            let prefix = format!("{prefix}.tool_calls.{place}");
-            put(&mut attributes, &format!("{prefix}.id"), &call["id"]);
-            for field in ["name", "arguments"] {
-                put(
-                    &mut attributes,
-                    &format!("{prefix}.{field}"),
-                    &call["function"][field],
-                );
-            }
-        }
+        put_tool_calls(&mut attributes, &prefix, message);
     }
     for (index, tool) in list(&request["tools"]).iter().enumerate() {
         for field in ["name", "description", "parameters"] {
@@ -77,7 +62,29 @@ pub(super) fn of_request(request: &Value) -> JsonObject {
 }
 
 /// What is known after the call.
-pub(super) fn of_answer(answer: &Value) -> JsonObject {
+pub(crate) fn of_answer(answer: &Value) -> JsonObject {
+    let mut attributes = figures_and_texts(answer);
+    put_logprobs(&mut attributes, answer);
+    for (key, ids) in [
+        ("prompt_token_ids", tokens::of_prompt(answer)),
+        ("response_token_ids", tokens::of_choice(answer, 0)),
+    ] {
+        if let Some(ids) = ids {
+            attributes.insert(key.to_owned(), ids.into());
+        }
+    }
+    attributes
+}
+
+/// The log-probabilities of the first choice's tokens.
+pub(crate) fn put_logprobs(attributes: &mut JsonObject, answer: &Value) {
+    if let Some(content) = answer.pointer("/choices/0/logprobs/content") {
+        put(attributes, LOGPROBS, content);
+    }
+}
+
+/// What is known after the call, but for token ids and log-probabilities.
+pub(crate) fn figures_and_texts(answer: &Value) -> JsonObject {
     let mut attributes = JsonObject::new();
     for (place, key) in ANSWER {
         put(
@@ -85,17 +92,6 @@ pub(super) fn of_answer(answer: &Value) -> JsonObject {
             key,
             answer.pointer(place).unwrap_or(&Value::Null),
         );
-    }
-    for (key, places) in [
-        ("prompt_token_ids", &PROMPT_TOKEN_IDS[..]),
-        ("response_token_ids", &RESPONSE_TOKEN_IDS),
-    ] {
-        let ids = places
-            .iter()
-            .filter_map(|place| answer.pointer(place)?.as_array());
-        if let Some(ids) = ids.into_iter().find(|ids| ids.iter().all(Value::is_u64)) {
-            attributes.insert(key.to_owned(), ids.clone().into());
-        }
     }
     for (place, choice) in list(&answer["choices"]).iter().enumerate() {
         let index = choice["index"].as_u64().unwrap_or(place as u64);
@@ -116,8 +112,30 @@ pub(super) fn of_answer(answer: &Value) -> JsonObject {
     attributes
 }
 
+/// The tools that each choice asks for, as attributes of the call itself.
+#[cfg(feature = "llm-proxy")]
+pub(crate) fn tool_calls(answer: &Value) -> JsonObject {
+    let mut attributes = JsonObject::new();
+    for (place, choice) in list(&answer["choices"]).iter().enumerate() {
+        let index = choice["index"].as_u64().unwrap_or(place as u64);
+        let prefix = format!("gen_ai.completion.{index}");
+        put_tool_calls(&mut attributes, &prefix, &choice["message"]);
+    }
+    attributes
+}
+
+fn put_tool_calls(attributes: &mut JsonObject, prefix: &str, message: &Value) {
+    for (place, call) in list(&message["tool_calls"]).iter().enumerate() {
+        let prefix = format!("{prefix}.tool_calls.{place}");
+        put(attributes, &format!("{prefix}.id"), &call["id"]);
+        for field in ["name", "arguments"] {
+            put(attributes, &format!("{prefix}.{field}"), &call["function"][field]);
+        }
+    }
+}
+
 /// The tools that an answer asks for: the name of a span for each, and its attributes.
-pub(super) fn tool_spans(answer: &Value) -> Vec<(String, JsonObject)> {
+pub(crate) fn tool_spans(answer: &Value) -> Vec<(String, JsonObject)> {
     let calls = list(&answer["choices"])
         .iter()
         .flat_map(|choice| list(&choice["message"]["tool_calls"]));
@@ -136,7 +154,7 @@ pub(super) fn tool_spans(answer: &Value) -> Vec<(String, JsonObject)> {
 }
 
 /// What an answer says that is an error instead of an answer.
-pub(super) fn refusal(answer: &Value) -> Option<String> {
+pub(crate) fn refusal(answer: &Value) -> Option<String> {
     let error = answer.get("error").filter(|error| !error.is_null())?;
     let message = error["message"].as_str().or(error.as_str());
     Some(message.map_or_else(|| error.to_string(), str::to_owned))
@@ -147,7 +165,7 @@ fn list(value: &Value) -> &[Value] {
 }
 
 /// Sets an attribute: scalars as they are, anything nested as JSON text, nothing for null.
-fn put(attributes: &mut JsonObject, key: &str, value: &Value) {
+pub(crate) fn put(attributes: &mut JsonObject, key: &str, value: &Value) {
     let value = match value {
         Value::Null => return,
         Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
