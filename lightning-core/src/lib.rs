@@ -74,6 +74,8 @@ pub(crate) mod wire;
 #[path = "private.rs"]
 pub mod __private;
 
+#[cfg(all(feature = "client", feature = "server"))]
+pub use execution::role;
 pub use lightning_macros::{Inject, algo, rollout};
 
 #[allow(

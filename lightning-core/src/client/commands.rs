@@ -11,8 +11,8 @@ use crate::{
     store::{Answer, Command, ImportOutcome, Request, SpanOutcome, StoreError, lifecycle},
     types::{AttemptId, NewRollout, RolloutConfig, RolloutId, Span, Update, WorkerId},
     wire::{
-        AttemptUpdateBody, DequeueBody, DrainAnswer, DrainBody, EnqueueBody, IdTargetsBody, NextIdAnswer,
-        NextIdBody, NextIdsAnswer, Object, OutcomesAnswer, PurgeBody, RecordsBody, RolloutBody,
+        AttemptUpdateBody, DequeueBody, DrainAnswer, DrainBody, EnqueueBody, IdTargetsBody, LeaveBody,
+        NextIdAnswer, NextIdBody, NextIdsAnswer, Object, OutcomesAnswer, PurgeBody, RecordsBody, RolloutBody,
         StartAttemptBody, StartBody, WorkerUpdateBody,
     },
 };
@@ -188,8 +188,14 @@ impl Inner {
             let problem = "cannot be carried out: the server does not tell workers to stop";
             return Err(StoreError::invalid("drain_workers", problem));
         }
-        let path = ["queues", "rollouts", "drain"];
-        let call = Call::post(self, &path, &DrainBody { worker_ids })?.harmless();
+        let call = match worker_ids {
+            None => Call::post(self, &["queues", "rollouts", "drain"], &DrainBody::default())?,
+            Some(worker_ids) => {
+                let path = ["queues", "rollouts", "leave"];
+                Call::post(self, &path, &LeaveBody { worker_ids })?
+            }
+        };
+        let call = call.harmless();
         Ok(self.call::<DrainAnswer>(call).await?.told)
     }
 

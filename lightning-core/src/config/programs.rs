@@ -23,12 +23,12 @@ use crate::{
     run::RunContext,
     runner::{RunnerError, RunnerReport, StopSignal},
     server::{ServerOptions, StoreServer},
-    store::{AttemptRef, EndOfAttempt, LayeredStore, Store, StoreLayer},
+    store::{AttemptRef, EndOfAttempt, LayeredStore, Store, StoreError, StoreLayer},
     terminal::Screen,
     trainer::{Fleet, FleetWork},
     types::{
         AttemptId, AttemptPatch, AttemptQuery, AttemptStatus, AttemptedRollout, RolloutId, SpanAttemptFilter,
-        SpanQuery,
+        SpanQuery, WorkerId,
     },
 };
 
@@ -150,8 +150,8 @@ async fn run(mut starter: Starter, work: FleetWork) -> Result<RunnerReport, Runn
 struct Claims(mpsc::UnboundedSender<(RolloutId, AttemptId)>);
 
 impl StoreLayer for Claims {
-    fn claimed(&self, rollouts: &[AttemptedRollout]) {
-        for claimed in rollouts {
+    fn claimed(&self, _: &[WorkerId], outcome: Result<&[AttemptedRollout], &StoreError>) {
+        for claimed in outcome.unwrap_or_default() {
             // Nobody listens any more once the programs have ended.
             let _ = self
                 .0

@@ -3,20 +3,50 @@
 //! A strategy is given the algorithm and the runners as futures, and a signal for each side: it knows when to stop which,
 //! and nothing of what they do.
 
+#[cfg(all(feature = "client", feature = "server"))]
+mod client_server;
+#[cfg(all(feature = "client", feature = "server"))]
+mod environment;
+#[cfg(feature = "client")]
+mod fleet;
 mod interrupt;
+mod limits;
+#[cfg(all(feature = "client", feature = "server"))]
+mod process;
+#[cfg(all(feature = "client", feature = "server"))]
+mod role;
 mod shared_memory;
 
 use crate::runner::RunnerError;
 
-pub use self::shared_memory::SharedMemory;
+#[cfg(feature = "client")]
+pub(crate) use self::fleet::Fleet;
+#[cfg(all(feature = "client", feature = "server"))]
+pub use self::{
+    client_server::{ClientServer, PlaceError},
+    environment::EnvironmentError,
+    role::{Role, role},
+};
+#[cfg(all(feature = "client", feature = "server"))]
+pub(crate) use self::{
+    client_server::{Counted, DONE, Place, Site},
+    process::RunnerProcess,
+};
 pub(crate) use self::{interrupt::Interrupts, shared_memory::Work};
+pub use self::{
+    limits::{RunnerLimitError, RunnerLimits},
+    shared_memory::SharedMemory,
+};
 
 /// Where an algorithm and its runners live.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Strategy {
     /// All in this process.
     SharedMemory(SharedMemory),
+    /// In processes of their own, on one machine or on many; with the features `client` and `server`.
+    #[cfg(all(feature = "client", feature = "server"))]
+    ClientServer(ClientServer),
 }
 
 impl Default for Strategy {
@@ -28,6 +58,13 @@ impl Default for Strategy {
 impl From<SharedMemory> for Strategy {
     fn from(strategy: SharedMemory) -> Self {
         Self::SharedMemory(strategy)
+    }
+}
+
+#[cfg(all(feature = "client", feature = "server"))]
+impl From<ClientServer> for Strategy {
+    fn from(strategy: ClientServer) -> Self {
+        Self::ClientServer(strategy)
     }
 }
 
@@ -46,4 +83,7 @@ pub(crate) enum ExecutionError {
     RunnersEnded,
     /// Somebody asked twice to stop.
     Interrupted,
+    /// Something that the strategy needs cannot be had.
+    #[cfg(all(feature = "client", feature = "server"))]
+    Setup(String),
 }

@@ -12,7 +12,8 @@ use crate::{
     runner::{RunnerError, RunnerReport, StopSignal},
 };
 
-type RunnerFuture = Pin<Box<dyn Future<Output = Result<RunnerReport, RunnerError>> + Send>>;
+/// A runner at work.
+pub(crate) type RunnerFuture = Pin<Box<dyn Future<Output = Result<RunnerReport, RunnerError>> + Send>>;
 type Runners = JoinSet<Result<RunnerReport, RunnerError>>;
 
 /// Algorithm and runners in this process, on one runtime.

@@ -144,6 +144,7 @@ impl<T: Task> Runner<T> {
                     Work::Dropped(format!("the attempt was superseded by {by} while the agent worked"))
                 }
             },
+            reason = self.out_of_time() => Work::Dropped(reason),
             () = stop.aborting() => Work::Stopped,
         };
         cx.cancellation().cancel();
@@ -159,6 +160,18 @@ impl<T: Task> Runner<T> {
             );
         }
         dropped
+    }
+
+    /// Resolves when the runner's own limit is over.
+    async fn out_of_time(&self) -> String {
+        let Some(limit) = self.time_limit else {
+            return std::future::pending().await;
+        };
+        self.clock.sleep_past(self.clock.now() + limit).await;
+        format!(
+            "the agent took longer than the {} s that the runner allows",
+            limit.as_secs_f64()
+        )
     }
 
     /// What is recorded of an attempt: the agent, and the hooks that belong to its trace.

@@ -23,6 +23,18 @@ pub enum RunnerError {
     #[error("the task cannot be written as JSON: {0}")]
     Task(#[source] serde_json::Error),
 
+    /// A process of runners that was started for the run ended before its time, again and again.
+    #[error(
+        "process {place} of runners ended before its time, more often than it is started again: {how}; what it wrote to \
+         its standard error says more"
+    )]
+    Process {
+        /// Which of the processes, from 0.
+        place: usize,
+        /// How it ended the last time, or why it could not be started.
+        how: String,
+    },
+
     /// A rollout that was just executed is not in the store.
     #[error("rollout {rollout_id} is no longer in the store; was the store emptied during the run?")]
     Vanished {

@@ -4,6 +4,7 @@
 //! one task and [`Runner::step_next`] the next rollout, for tests and for dry runs.
 
 mod attempt;
+mod claim;
 mod error;
 mod guard;
 mod heartbeat;
@@ -15,7 +16,11 @@ use std::{fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures::FutureExt as _;
 use tokio_util::task::TaskTracker;
 
-use self::heartbeat::Heart;
+pub(crate) use self::claim::SharedClaims;
+use self::{
+    claim::{Claimed, Claims},
+    heartbeat::Heart,
+};
 pub use self::{
     error::RunnerError,
     statistics::{StatisticsSource, SystemStatistics},
@@ -35,8 +40,6 @@ use crate::{
     },
 };
 
-/// How long a claim is parked at the store before it is made anew.
-const CLAIM_WAIT: Duration = Duration::from_secs(60);
 /// How long to wait before an unavailable store is asked again; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -79,7 +82,10 @@ pub struct Runner<T> {
     recording: RecordingOptions,
     patience: Duration,
     abort_grace: Duration,
+    time_limit: Option<Duration>,
     heart: Heart,
+    claims: Claims,
+    shared_claims: Option<Arc<SharedClaims>>,
     /// Reports that go on after the runner was dropped in the middle of a rollout.
     last_words: TaskTracker,
 }
@@ -97,9 +103,11 @@ pub struct RunnerBuilder<T> {
     recording: RecordingOptions,
     patience: Duration,
     abort_grace: Duration,
+    time_limit: Option<Duration>,
     heartbeat: Duration,
     statistics: Arc<dyn StatisticsSource>,
     last_words: TaskTracker,
+    shared_claims: Option<Arc<SharedClaims>>,
 }
 
 /// What a runner has done.
@@ -148,9 +156,11 @@ impl<T: Task> Runner<T> {
             recording: RecordingOptions::default(),
             patience: Duration::from_secs(60),
             abort_grace: Duration::from_millis(100),
+            time_limit: None,
             heartbeat: Duration::from_secs(10),
             statistics: Arc::new(SystemStatistics),
             last_words: TaskTracker::new(),
+            shared_claims: None,
         }
     }
 
@@ -162,7 +172,8 @@ impl<T: Task> Runner<T> {
     /// Claims and executes rollouts until `stop` says otherwise, or `max_rollouts` are done.
     ///
     /// Told to stop, it claims nothing more and finishes the rollout it has; told to abort, it drops the agent's future
-    /// and ends the attempt as failed. When this future itself is dropped in the middle of a rollout, the attempt is
+    /// and ends the attempt as failed. A store that was told to [drain](Store::drain_workers) stops it as well; once
+    /// stopped, its worker id gets no more work there. When this future itself is dropped in the middle of a rollout, the attempt is
     /// ended as failed by a task of its own; see [`RunnerBuilder::last_words`].
     ///
     /// # Errors
@@ -172,15 +183,16 @@ impl<T: Task> Runner<T> {
         let _beating = self.heart.start(Arc::clone(&self.store), self.worker_id.clone());
         let mut report = RunnerReport::default();
         while !stop.is_stopping() && self.max_rollouts.is_none_or(|limit| report.attempts < limit) {
-            let claimed = tokio::select! {
-                biased;
-                () = stop.stopping() => break,
-                claimed = self.claim() => claimed?,
+            let claimed = match self.claim(stop).await? {
+                Claimed::Rollouts(claimed) => claimed,
+                Claimed::Nothing => continue,
+                Claimed::Stopped => break,
             };
-            let Some(claimed) = claimed else { continue };
-            let end = self.execute(claimed, stop).await?;
-            report.attempts += 1;
-            report.succeeded += u64::from(end.succeeded());
+            for claimed in claimed {
+                let end = self.execute(claimed, stop).await?;
+                report.attempts += 1;
+                report.succeeded += u64::from(end.succeeded());
+            }
         }
         Ok(report)
     }
@@ -227,8 +239,14 @@ impl<T: Task> Runner<T> {
     /// Those of [`step`](Self::step).
     pub async fn step_next(&self) -> Result<Step, RunnerError> {
         loop {
-            if let Some(claimed) = self.claim().await? {
-                return self.finish_step(claimed).await;
+            match self.claim(&StopSignal::new()).await? {
+                Claimed::Nothing => {}
+                Claimed::Stopped => return Err(StoreError::Draining.into()),
+                Claimed::Rollouts(claimed) => {
+                    if let Some(claimed) = claimed.into_iter().next() {
+                        return self.finish_step(claimed).await;
+                    }
+                }
             }
         }
     }
@@ -245,14 +263,16 @@ impl<T: Task> Runner<T> {
         })
     }
 
-    /// Takes the next rollout, waiting for one. Rides out an unavailable store for as long as patience lasts.
-    async fn claim(&self) -> Result<Option<AttemptedRollout>, RunnerError> {
-        self.patiently("claim a rollout", || {
-            self.store
-                .dequeue_or_wait(1, Some(self.worker_id.clone()), CLAIM_WAIT)
-        })
-        .await
-        .map(|mut claimed| claimed.pop())
+    /// Takes the next rollout, waiting for one.
+    async fn claim(&self, stop: &StopSignal) -> Result<Claimed, RunnerError> {
+        match &self.shared_claims {
+            Some(shared) => shared.claim(self.worker_id.clone()).await,
+            None => {
+                self.claims
+                    .claim(std::slice::from_ref(&self.worker_id), stop)
+                    .await
+            }
+        }
     }
 
     /// Does something at the store, again and again while the store is unavailable, for as long as patience lasts.
@@ -261,7 +281,6 @@ impl<T: Task> Runner<T> {
         action: &'static str,
         act: impl Fn() -> StoreFuture<'a, A>,
     ) -> Result<A, RunnerError> {
-        // From the first failure on: a claim may have been parked for long before.
         let mut give_up = None;
         let mut pause = FIRST_PAUSE;
         loop {
@@ -404,6 +423,20 @@ impl<T: Task> RunnerBuilder<T> {
         self
     }
 
+    /// How long an agent may work on one attempt, whatever the rollout allows; without limit if `None`, which is the
+    /// default. Then it is cancelled and dropped, and the attempt ends as failed.
+    #[must_use]
+    pub fn time_limit(mut self, limit: Option<Duration>) -> Self {
+        self.time_limit = limit;
+        self
+    }
+
+    /// Takes its rollouts from there, and not from the store.
+    pub(crate) fn shared_claims(mut self, claims: Option<Arc<SharedClaims>>) -> Self {
+        self.shared_claims = claims;
+        self
+    }
+
     /// How often the worker sends a heartbeat; every 10 s if not set. Attempts are kept alive at that pace as well, or
     /// three times within `unresponsive_seconds`, if that is more often.
     #[must_use]
@@ -432,7 +465,16 @@ impl<T: Task> RunnerBuilder<T> {
         let worker_id = self
             .worker_id
             .unwrap_or_else(|| format!("worker-{}", self.ids.hex(8)).into());
+        let claims = Claims::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.clock),
+            self.patience,
+            self.last_words.clone(),
+        );
         Runner {
+            claims,
+            shared_claims: self.shared_claims,
+            time_limit: self.time_limit,
             heart: Heart::new(Arc::clone(&self.clock), self.heartbeat, self.statistics),
             store: self.store,
             agent: self.agent,

@@ -60,6 +60,15 @@ const ROUTES: &[Route] = &[
     ),
     Route(
         "post",
+        "/queues/rollouts/leave",
+        "Say that workers ask for nothing more (ours)",
+        "",
+        "LeaveRequest",
+        200,
+        "DrainWorkersAnswer",
+    ),
+    Route(
+        "post",
         "/rollouts",
         "Make a rollout together with its first attempt",
         "",
@@ -401,6 +410,7 @@ const SCHEMAS: &[(&str, &[&str])] = &[
         &["limit?: integer; worker_id?: string|null; wait?: number|null; worker_ids?: [string]|null"],
     ),
     ("DrainWorkersRequest", &["worker_ids?: [string]|null"]),
+    ("LeaveRequest", &["worker_ids: [string]"]),
     ("DrainWorkersAnswer", &["told: integer"]),
     ("StartAttemptRequest", &["worker_id?: string|null"]),
     (

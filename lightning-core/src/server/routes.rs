@@ -32,10 +32,10 @@ use crate::{
     },
     wire::{
         self, AttemptSearch, AttemptUpdateBody, AttemptWaitBody, DequeueBody, DrainAnswer, DrainBody,
-        EndBody, EnqueueBody, IdTargetsBody, NextIdAnswer, NextIdBody, NextIdsAnswer, Object, OutcomeBody,
-        OutcomesAnswer, PurgeBody, RecordsBody, ResourcesSearch, RolloutSearch, RolloutUpdateBody,
-        SpanSearch, SpansBody, StartAttemptBody, StartBody, VersionQuery, WaitBody, WorkerSearch,
-        WorkerUpdateBody,
+        EndBody, EnqueueBody, IdTargetsBody, LeaveBody, NextIdAnswer, NextIdBody, NextIdsAnswer, Object,
+        OutcomeBody, OutcomesAnswer, PurgeBody, RecordsBody, ResourcesSearch, RolloutSearch,
+        RolloutUpdateBody, SpanSearch, SpansBody, StartAttemptBody, StartBody, VersionQuery, WaitBody,
+        WorkerSearch, WorkerUpdateBody,
     },
 };
 
@@ -59,6 +59,7 @@ pub(super) fn table() -> Vec<Route> {
         post("/queues/rollouts/enqueue", ADMIN, enqueue),
         post("/queues/rollouts/dequeue", WORK, dequeue),
         post("/queues/rollouts/drain", ADMIN, drain),
+        post("/queues/rollouts/leave", WORK, leave),
         get("/rollouts", LOOK, query_rollouts),
         post("/rollouts", ADMIN, start_rollout),
         post("/rollouts/search", LOOK, search_rollouts),
@@ -265,6 +266,12 @@ async fn parked<T>(app: &Shared, claim: StoreFuture<'_, T>) -> Result<T> {
         claimed = claim => Ok(claimed?),
         () = app.draining.cancelled() => Err(stopping()),
     }
+}
+
+/// A worker says that it asks for nothing more. Unlike to send others away, that is for those who work to do.
+async fn leave(State(app): State<Shared>, _: Key, Json(body): Json<LeaveBody>) -> Result {
+    let told = app.store.drain_workers(Some(body.worker_ids)).await?;
+    ok(DrainAnswer { told })
 }
 
 async fn drain(State(app): State<Shared>, _: Key, Json(body): Json<DrainBody>) -> Result {

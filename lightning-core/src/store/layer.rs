@@ -37,8 +37,13 @@ pub trait StoreLayer: Send + Sync + 'static {
         Ok(answer)
     }
 
-    /// Sees what was claimed, in whatever way.
-    fn claimed(&self, rollouts: &[AttemptedRollout]) {
+    /// Hears what was claimed, in whatever way, and what those workers got who would have waited for work.
+    fn claimed(&self, workers: &[WorkerId], outcome: Result<&[AttemptedRollout], &StoreError>) {
+        let _ = (workers, outcome);
+    }
+
+    /// Hears of rollouts that have ended, as somebody who waited for them does.
+    fn ended(&self, rollouts: &[Rollout]) {
         let _ = rollouts;
     }
 }
@@ -53,6 +58,25 @@ impl<L: StoreLayer> LayeredStore<L> {
     /// `inner`, seen through `layer`.
     pub fn new(inner: Arc<dyn Store>, layer: L) -> Self {
         Self { inner, layer }
+    }
+}
+
+impl<L: StoreLayer> LayeredStore<L> {
+    fn claim<'a>(
+        &'a self,
+        operation: &'static str,
+        workers: Vec<WorkerId>,
+        claim: impl FnOnce() -> StoreFuture<'a, Vec<AttemptedRollout>>,
+    ) -> StoreFuture<'a, Vec<AttemptedRollout>> {
+        if let Err(error) = self.layer.before(operation) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let claim = claim();
+        Box::pin(async move {
+            let outcome = claim.await;
+            self.layer.claimed(&workers, outcome.as_deref());
+            outcome
+        })
     }
 }
 
@@ -80,7 +104,7 @@ impl<L: StoreLayer> Store for LayeredStore<L> {
             self.layer.before("execute")?;
             let answer = self.inner.execute(self.layer.request(request)).await?;
             if let Answer::Dequeued(rollouts) = &answer {
-                self.layer.claimed(rollouts);
+                self.layer.claimed(&[], Ok(rollouts));
             }
             self.layer.after(answer)
         })
@@ -92,12 +116,9 @@ impl<L: StoreLayer> Store for LayeredStore<L> {
         worker_id: Option<WorkerId>,
         wait: Duration,
     ) -> StoreFuture<'_, Vec<AttemptedRollout>> {
-        Box::pin(async move {
-            self.layer.before("dequeue_or_wait")?;
-            let claimed = self.inner.dequeue_or_wait(limit, worker_id, wait).await?;
-            self.layer.claimed(&claimed);
-            Ok(claimed)
-        })
+        let workers = Vec::from_iter(worker_id.clone());
+        let claim = || self.inner.dequeue_or_wait(limit, worker_id, wait);
+        self.claim("dequeue_or_wait", workers, claim)
     }
 
     fn dequeue_or_wait_once(
@@ -107,15 +128,9 @@ impl<L: StoreLayer> Store for LayeredStore<L> {
         wait: Duration,
         key: RequestKey,
     ) -> StoreFuture<'_, Vec<AttemptedRollout>> {
-        Box::pin(async move {
-            self.layer.before("dequeue_or_wait_once")?;
-            let claimed = self
-                .inner
-                .dequeue_or_wait_once(limit, worker_id, wait, key)
-                .await?;
-            self.layer.claimed(&claimed);
-            Ok(claimed)
-        })
+        let workers = Vec::from_iter(worker_id.clone());
+        let claim = || self.inner.dequeue_or_wait_once(limit, worker_id, wait, key);
+        self.claim("dequeue_or_wait_once", workers, claim)
     }
 
     fn dequeue_for_workers(
@@ -124,18 +139,25 @@ impl<L: StoreLayer> Store for LayeredStore<L> {
         wait: Duration,
         key: RequestKey,
     ) -> StoreFuture<'_, Vec<AttemptedRollout>> {
+        let claim = || self.inner.dequeue_for_workers(workers.clone(), wait, key);
+        self.claim("dequeue_for_workers", workers.clone(), claim)
+    }
+
+    fn wait_for_rollouts<'a>(
+        &'a self,
+        rollout_ids: &'a [RolloutId],
+        timeout: Option<Duration>,
+    ) -> StoreFuture<'a, Vec<Rollout>> {
         Box::pin(async move {
-            self.layer.before("dequeue_for_workers")?;
-            let claimed = self.inner.dequeue_for_workers(workers, wait, key).await?;
-            self.layer.claimed(&claimed);
-            Ok(claimed)
+            self.layer.before("wait_for_rollouts")?;
+            let ended = self.inner.wait_for_rollouts(rollout_ids, timeout).await?;
+            self.layer.ended(&ended);
+            Ok(ended)
         })
     }
 
     pass_on! {
         fn drain_workers(&self, workers: Option<Vec<WorkerId>>) -> StoreFuture<'_, usize>;
-        fn wait_for_rollouts<'a>(&'a self, rollout_ids: &'a [RolloutId], timeout: Option<Duration>)
-            -> StoreFuture<'a, Vec<Rollout>>;
         fn wait_for_attempt_end<'a>(&'a self, rollout_id: &'a RolloutId, attempt_id: &'a AttemptId)
             -> StoreFuture<'a, EndOfAttempt>;
         fn query_rollouts(&self, query: RolloutQuery) -> StoreFuture<'_, Page<RolloutSnapshot>>;

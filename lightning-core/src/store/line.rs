@@ -42,10 +42,15 @@ impl Line {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let bell = Arc::new(Notify::new());
+        // It may have been told between its coming and now.
+        let told = self.is_draining(worker.as_ref());
+        if told {
+            bell.notify_one();
+        }
         let waiter = Waiter {
             bell: bell.clone(),
             worker,
-            told: false,
+            told,
         };
         self.parked.insert(ticket, waiter);
         (ticket, bell)

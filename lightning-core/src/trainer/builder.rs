@@ -15,7 +15,7 @@ use crate::{
     adapter::TraceAdapter,
     agent::Hook,
     algorithm::{AlgoOutput, Algorithm},
-    execution::Strategy,
+    execution::{RunnerLimits, Strategy},
     inject::Scope,
     llm_proxy::LlmProxy,
     run::{ConfigurationHistory, ProgressSink, StopWhen},
@@ -41,7 +41,9 @@ pub(super) struct Parts {
     pub(super) on_failure: Vec<OnFailure>,
     pub(super) seed: u64,
     pub(super) stop_when: StopWhen,
-    pub(super) strategy: Strategy,
+    /// If not set, the environment may choose one.
+    pub(super) strategy: Option<Strategy>,
+    pub(super) runner_limits: RunnerLimits,
     pub(super) handle_interrupts: bool,
     pub(super) store_patience: Duration,
     pub(super) abort_grace: Option<Duration>,
@@ -178,7 +180,8 @@ impl TrainerBuilder<NoAlgorithm> {
                 on_failure: Vec::new(),
                 seed: 0,
                 stop_when: StopWhen::never(),
-                strategy: Strategy::default(),
+                strategy: None,
+                runner_limits: RunnerLimits::default(),
                 handle_interrupts: true,
                 store_patience: Duration::from_secs(60),
                 abort_grace: None,
@@ -323,11 +326,19 @@ impl<A> TrainerBuilder<A> {
         self
     }
 
-    /// Where algorithm and runners live, and how they stop; all in this process if not set, with 5 s for the runners to
-    /// finish what they have once the algorithm has returned.
+    /// Where algorithm and runners live, and how they stop. If not set: as the environment says, if `LIGHTNING_ROLE` or
+    /// `AGL_CURRENT_ROLE` is set and the features `client` and `server` are there, and all in this process otherwise, with
+    /// 5 s for the runners to finish what they have once the algorithm has returned.
     #[must_use]
     pub fn strategy(mut self, strategy: impl Into<Strategy>) -> Self {
-        self.parts.strategy = strategy.into();
+        self.parts.strategy = Some(strategy.into());
+        self
+    }
+
+    /// What each process of runners may take; nothing is limited if not set.
+    #[must_use]
+    pub fn runner_limits(mut self, limits: RunnerLimits) -> Self {
+        self.parts.runner_limits = limits;
         self
     }
 
@@ -428,6 +439,32 @@ impl<A> TrainerBuilder<A> {
         self
     }
 
+    /// Runners without an algorithm, for the store at this URL: the trainer's `n_runners`, `max_rollouts`, hooks, limits
+    /// and values of one's own count, the rest does not. They share one request to the store while they wait.
+    ///
+    /// ```no_run
+    /// # use lightning_core::{agent::agent_fn, trainer::Trainer};
+    /// # #[tokio::main]
+    /// # async fn main() -> anyhow::Result<()> {
+    /// let agent = agent_fn(|task: String, _| async move { task.len() as f64 });
+    /// let runners = Trainer::builder().n_runners(8).runner_only("http://10.0.0.5:4747")?;
+    /// let report = runners.run(agent).await?;
+    /// println!("{} attempts", report.attempts);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`TrainerError::NoRunners`].
+    #[cfg(feature = "client")]
+    pub fn runner_only(self, url: impl Into<String>) -> Result<super::RunnerOnly, TrainerError> {
+        if self.parts.n_runners == 0 {
+            return Err(TrainerError::NoRunners);
+        }
+        Ok(super::RunnerOnly::new(self.parts, url.into()))
+    }
+
     /// The trainer.
     ///
     /// # Errors
@@ -443,6 +480,19 @@ impl<A> TrainerBuilder<A> {
         crate::store::lifecycle::check_config(&self.parts.rollout_config)
             .map_err(TrainerError::RolloutConfig)?;
         Ok(self.algorithm.itself().finish(self.parts))
+    }
+}
+
+impl Parts {
+    /// Refuses limits that runners cannot have where they are.
+    #[cfg(all(feature = "client", feature = "server"))]
+    pub(super) fn runner_limits_beside(&self, place: &crate::execution::Place) -> Result<(), TrainerError> {
+        match place {
+            crate::execution::Place::Served { both: true, .. }
+            | crate::execution::Place::Elsewhere { both: true, .. }
+            | crate::execution::Place::Runner { .. } => Ok(()),
+            _ => Ok(self.runner_limits.check_beside_algorithm()?),
+        }
     }
 }
 

@@ -122,6 +122,32 @@ pub enum TrainerError {
         error: Box<TrainerError>,
     },
 
+    /// It cannot be said what this process is to do in a run that is spread over several.
+    #[cfg(all(feature = "client", feature = "server"))]
+    #[error(transparent)]
+    Place(#[from] crate::execution::PlaceError),
+
+    /// A limit of the runners cannot be set.
+    #[error(transparent)]
+    RunnerLimit(#[from] crate::execution::RunnerLimitError),
+
+    /// This process was started as a runner for one `fit`, and came to another.
+    #[error(
+        "this process was started to run the agent `{expected}`, but came to a `fit` with `{found}`: the program is \
+         executed anew for each runner, so what comes before that `fit` must not call another one; see \
+         `lightning_core::role`"
+    )]
+    OtherFit {
+        /// The agent that it was started for.
+        expected: String,
+        /// The agent that it came to.
+        found: String,
+    },
+
+    /// What the strategy needs cannot be had.
+    #[error("the run could not be set up: {0}")]
+    Setup(String),
+
     /// The run folder could not be written.
     #[error(transparent)]
     Folder(#[from] RunError),
@@ -129,6 +155,13 @@ pub enum TrainerError {
     /// There is no runtime to block on.
     #[error("{0}")]
     Runtime(String),
+}
+
+#[cfg(all(feature = "client", feature = "server"))]
+impl From<crate::execution::EnvironmentError> for TrainerError {
+    fn from(error: crate::execution::EnvironmentError) -> Self {
+        Self::Place(error.into())
+    }
 }
 
 impl From<StoreError> for TrainerError {

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::task::TaskTracker;
 
-use super::{builder::Parts, proxy::WaitForCalls};
+use super::{builder::Parts, proxy::WaitForCalls, runners};
 use crate::{
     agent::{Agent, Hook, HookFuture, RolloutContext, RolloutEnd},
     run::RunContext,
@@ -108,30 +108,13 @@ impl<T: Task> Own<T> {
     }
 
     fn runner(&self, number: usize) -> Runner<T> {
-        let parts = &self.parts;
-        let mut runner = Runner::builder(Arc::clone(&self.agent), Arc::clone(&self.store))
-            .worker_id(format!("{}-runner-{number}", self.run.id()))
-            .extensions(&parts.scope)
-            .max_rollouts(parts.max_rollouts)
-            .patience(parts.store_patience)
-            .last_words(self.last_words.clone())
-            .hook(Arc::new(Counting(self.run.clone())));
-        if let Some(options) = &parts.recording {
-            // How long to go on trying is said by the patience above.
-            let patience = parts.store_patience;
-            runner = runner.recording(options.clone()).patience(patience);
-        }
-        if let Some(grace) = parts.abort_grace {
-            runner = runner.abort_grace(grace);
-        }
-        if let Some(interval) = parts.heartbeat {
-            runner = runner.heartbeat(interval);
-        }
-        for hook in &parts.hooks {
-            runner = runner.hook(Arc::clone(hook));
-        }
+        let worker_id = format!("{}-runner-{number}", self.run.id());
+        let (agent, store) = (Arc::clone(&self.agent), Arc::clone(&self.store));
+        let counting: Arc<dyn Hook> = Arc::new(Counting(self.run.clone()));
+        let last_words = &self.last_words;
+        let mut runner = runners::runner(&self.parts, agent, store, worker_id, Some(counting), last_words);
         // The last one, because other hooks may call models too.
-        if let Ok(proxy) = parts.scope.llm_proxy() {
+        if let Ok(proxy) = self.parts.scope.llm_proxy() {
             runner = runner.hook(Arc::new(WaitForCalls(proxy.clone())));
         }
         runner.build()

@@ -15,7 +15,10 @@ mod fleet;
 mod proxy;
 mod record;
 mod report;
+mod runners;
 mod session;
+#[cfg(all(feature = "client", feature = "server"))]
+mod spread;
 
 use std::{
     fmt,
@@ -27,6 +30,8 @@ use std::{
 
 #[cfg(feature = "cli")]
 pub(crate) use self::fleet::{Fleet, FleetWork};
+#[cfg(feature = "client")]
+pub use self::runners::RunnerOnly;
 use self::{beginning::Beginning, builder::Parts, session::Session};
 pub use self::{
     beginning::Resume,
@@ -83,7 +88,10 @@ impl<T: Task, O: AlgoOutput> Trainer<T, O> {
     ///
     /// Then the runners are told to stop: they finish what they have, within the grace of the
     /// [strategy](TrainerBuilder::strategy), and are aborted otherwise. The end of a runner by an error ends the run.
-    /// With a [run folder](TrainerBuilder::run_dir) in which a run was begun before, it goes on with that run. Dropping the future aborts the algorithm and the runners; the attempts under way end as failed.
+    /// With a [run folder](TrainerBuilder::run_dir) in which a run was begun before, it goes on with that run.
+    /// With the strategy [`ClientServer`](crate::execution::ClientServer), a process may have runners only: there, this
+    /// executes the agent and never returns but with an error; the process ends with its runners.
+    /// Dropping the future aborts the algorithm and the runners; the attempts under way end as failed.
     ///
     /// # Errors
     ///
@@ -94,11 +102,26 @@ impl<T: Task, O: AlgoOutput> Trainer<T, O> {
         train: impl IntoDataset<T>,
         val: impl IntoDataset<T>,
     ) -> Fit<'_, O> {
-        let (agent, train, val) = (Arc::new(agent), train.into_dataset(), val.into_dataset());
+        #[cfg(all(feature = "client", feature = "server"))]
+        let fit = format!("{} ({:?})", agent.name(), std::any::Any::type_id(&agent));
+        let agent: Arc<dyn Agent<T>> = Arc::new(agent);
+        let (train, val) = (train.into_dataset(), val.into_dataset());
         Fit(Box::pin(async move {
+            #[cfg(all(feature = "client", feature = "server"))]
+            let spread = spread::enter(&self.parts, &agent, fit).await?;
             let (algorithm, parts) = (&*self.algorithm, &self.parts);
             let beginning = Beginning::of(parts, session::identity(algorithm)?, (train.clone(), val.clone()));
             let beginning = beginning.await?;
+            #[cfg(all(feature = "client", feature = "server"))]
+            if let Some(spread) = spread {
+                let spread = spread.open(parts).await?;
+                let store = Arc::clone(&spread.store);
+                return Session::new(beginning, store, algorithm, parts, agent, train, val)?
+                    .spread(spread)
+                    .run()
+                    .await;
+            }
+            parts.runner_limits.check_beside_algorithm()?;
             let store = parts.store.open(parts.run_dir.as_deref()).await?;
             Session::new(beginning, store, algorithm, parts, agent, train, val)?
                 .run()

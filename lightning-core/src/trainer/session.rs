@@ -16,11 +16,13 @@ use super::{
     proxy::RunProxy,
     record::RunRecord,
 };
+#[cfg(all(feature = "client", feature = "server"))]
+use crate::execution::Site;
 use crate::{
     agent::Agent,
     algorithm::{AlgoOutput, Algorithm, AlgorithmContext, TrainerInfo},
     clock::{Clock as _, SystemClock},
-    execution::{ExecutionError, Interrupts, Strategy, Work},
+    execution::{ExecutionError, Interrupts, SharedMemory, Strategy, Work},
     run::{AlgorithmIdentity, RunContext, RunEnding, on_the_disk},
     runner::{RunnerError, RunnerReport, StopSignal},
     store::{LayeredStore, Store},
@@ -39,6 +41,8 @@ pub(super) struct Session<'a, T, O> {
     _ending: EndOnDrop,
     /// Holds the run folder, until all else is gone.
     beginning: Beginning,
+    #[cfg(all(feature = "client", feature = "server"))]
+    spread: Option<super::spread::Spread>,
 }
 
 /// Ends a run that nobody has ended otherwise.
@@ -141,7 +145,29 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             _ending: EndOnDrop(run.clone()),
             run,
             beginning,
+            #[cfg(all(feature = "client", feature = "server"))]
+            spread: None,
         })
+    }
+
+    /// Lets the runners be elsewhere.
+    #[cfg(all(feature = "client", feature = "server"))]
+    pub(super) fn spread(mut self, spread: super::spread::Spread) -> Self {
+        self.spread = Some(spread);
+        self
+    }
+
+    /// The runners that this process has.
+    fn runners_here(
+        &self,
+        stop: &StopSignal,
+        last_words: &TaskTracker,
+    ) -> Vec<BoxFuture<'static, Result<RunnerReport, RunnerError>>> {
+        #[cfg(all(feature = "client", feature = "server"))]
+        if self.spread.is_some() {
+            return Vec::new();
+        }
+        vec![self.fleet(stop, last_words)]
     }
 
     /// Runs the algorithm and the runners to their ends.
@@ -246,7 +272,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         );
         let (stop, last_words) = (StopSignal::new(), TaskTracker::new());
         let work = Work {
-            runners: vec![self.fleet(&stop, &last_words)],
+            runners: self.runners_here(&stop, &last_words),
             algorithm: self.algorithm.run(&cx),
             stop,
             on_interrupt: &|| {
@@ -261,7 +287,25 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         } else {
             Interrupts::never()
         };
-        let Strategy::SharedMemory(strategy) = self.parts.strategy;
+        #[cfg(all(feature = "client", feature = "server"))]
+        if let Some(spread) = &self.spread {
+            let site = Site {
+                place: spread.place.clone(),
+                store: Arc::clone(&self.store),
+                counted: &spread.counted,
+                run: &self.run,
+                n_runners: self.parts.n_runners,
+                limits: self.parts.runner_limits,
+                fit: &spread.fit,
+            };
+            let executed = spread.strategy.execute(work, interrupts, site).await;
+            return executed.map_err(|error| self.explain(error));
+        }
+        let strategy = match self.parts.strategy {
+            Some(Strategy::SharedMemory(strategy)) => strategy,
+            // A dry run is always here.
+            _ => SharedMemory::default(),
+        };
         strategy
             .execute(work, interrupts)
             .await
@@ -331,6 +375,8 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             ExecutionError::Interrupted => TrainerError::Interrupted {
                 algorithm: algorithm(),
             },
+            #[cfg(all(feature = "client", feature = "server"))]
+            ExecutionError::Setup(problem) => TrainerError::Setup(problem),
         }
     }
 

@@ -78,6 +78,12 @@ pub(crate) struct DrainBody {
     pub(crate) worker_ids: Option<Vec<WorkerId>>,
 }
 
+/// Workers that ask for nothing more (ours).
+#[derive(Serialize, Deserialize)]
+pub(crate) struct LeaveBody {
+    pub(crate) worker_ids: Vec<WorkerId>,
+}
+
 #[derive(Serialize, Deserialize)]
 pub(crate) struct DrainAnswer {
     pub(crate) told: usize,

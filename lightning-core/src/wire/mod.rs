@@ -18,8 +18,8 @@ mod search;
 pub(crate) use body::RolloutBody;
 pub(crate) use body::{
     AttemptUpdateBody, AttemptWaitBody, DequeueBody, DrainAnswer, DrainBody, EndBody, EnqueueBody,
-    IdTargetsBody, NextIdAnswer, NextIdBody, NextIdsAnswer, OutcomesAnswer, PurgeBody, RecordsBody,
-    StartAttemptBody, StartBody, VersionQuery, WaitBody, WorkerUpdateBody,
+    IdTargetsBody, LeaveBody, NextIdAnswer, NextIdBody, NextIdsAnswer, OutcomesAnswer, PurgeBody,
+    RecordsBody, StartAttemptBody, StartBody, VersionQuery, WaitBody, WorkerUpdateBody,
 };
 #[cfg(feature = "server")]
 pub(crate) use body::{OutcomeBody, RolloutUpdateBody, SpansBody};

@@ -234,6 +234,14 @@ pub(crate) fn routes() -> Vec<Route> {
             ],
         },
         Route {
+            path: "/queues/rollouts/leave",
+            body: json!({"worker_ids": ["w"]}),
+            fields: vec![
+                Field("worker_ids", Kind::List, REQUIRED, NEVER_NULL),
+                Field("worker_ids.0", Kind::Text, OPTIONAL, NEVER_NULL),
+            ],
+        },
+        Route {
             path: "/queues/rollouts/drain",
             body: json!({"worker_ids": ["w"]}),
             fields: vec![

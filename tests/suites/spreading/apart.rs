@@ -1,0 +1,109 @@
+//! Algorithm, runners and store apart, each in a process that was started by hand.
+
+use serde_json::json;
+
+use crate::program::{SIGINT, start, start_with};
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+#[test]
+fn runners_come_to_an_algorithm_by_the_environment_and_are_told_to_stop() {
+    let port = free_port().to_string();
+    for (role, server_port) in [
+        ("LIGHTNING_ROLE", "LIGHTNING_SERVER_PORT"),
+        ("AGL_CURRENT_ROLE", "AGL_SERVER_PORT"),
+    ] {
+        let of = |name| [(role, name), (server_port, port.as_str())];
+        let settings = json!({"tasks": 20, "takes": 10, "runners": 2});
+        let mut algorithm = start_with(&settings, &of("algorithm"));
+        algorithm.until("enqueued");
+        let runners = [
+            start_with(&settings, &of("runner")),
+            start_with(&settings, &of("runner")),
+        ];
+        let ended = algorithm.end();
+        assert!(ended.status.success(), "{:#?}", ended.said);
+        ended.every_rollout_succeeded_once(20);
+        ended.nothing_is_left();
+        assert_eq!(ended.json("report: ")["counted"], 20);
+        for runner in runners {
+            let ended = runner.end();
+            // There, `fit` does not return.
+            assert!(ended.status.success(), "{:#?}", ended.said);
+            assert!(!ended.said.iter().any(|line| line.starts_with("report")));
+        }
+    }
+}
+
+#[test]
+fn runners_without_an_algorithm_end_with_the_run() {
+    let port = free_port();
+    let mut algorithm =
+        start(&json!({"role": "algorithm", "port": port, "tasks": 12, "takes": 10, "then": "wait"}));
+    algorithm.until("enqueued");
+    let url = format!("http://127.0.0.1:{port}");
+    let runner = start(&json!({"role": "only", "url": url, "runners": 6, "takes": 10}));
+    algorithm.until("all ended");
+    algorithm.send(SIGINT);
+    algorithm.end().every_rollout_succeeded_once(12);
+    let ended = runner.end();
+    assert!(ended.status.success(), "{:#?}", ended.said);
+    assert_eq!(ended.json("report: ")["attempts"], 12);
+}
+
+#[test]
+fn runners_that_are_asked_to_end_finish_what_they_have_and_lose_no_claim() {
+    let port = free_port();
+    let mut algorithm =
+        start(&json!({"role": "algorithm", "port": port, "tasks": 40, "takes": 30, "then": "wait"}));
+    algorithm.until("enqueued");
+    let url = format!("http://127.0.0.1:{port}");
+    let only = json!({"role": "only", "url": url, "runners": 5, "takes": 30, "stop_grace": 30_000});
+    let mut first = start(&only);
+    for _ in 0..10 {
+        first.until_begun();
+    }
+    first.send(SIGINT);
+    let ended = first.end();
+    let (begun, done) = (
+        ended.said.iter().filter(|line| line.starts_with("began")).count(),
+        ended.said.iter().filter(|line| line.starts_with("ended")).count(),
+    );
+    assert_eq!(begun, done, "{:#?}", ended.said);
+    let second = start(&only);
+    algorithm.until("all ended");
+    algorithm.send(SIGINT);
+    let ended = algorithm.end();
+    ended.every_rollout_succeeded_once(40);
+    // Nobody's claim was left to its time limits.
+    assert!(
+        ended.rollouts().iter().all(|rollout| rollout.attempts.len() == 1),
+        "{:#?}",
+        ended.said
+    );
+    second.end();
+}
+
+#[test]
+fn a_runner_without_a_store_says_so() {
+    let url = format!("http://127.0.0.1:{}", free_port());
+    let mut runner = start(&json!({"role": "only", "url": url, "patience": 500}));
+    let error = runner.until("error: ");
+    assert!(error.contains("cannot connect"), "{error}");
+    assert!(!runner.end().status.success());
+}
+
+#[test]
+fn a_memory_limit_beside_the_algorithm_is_refused() {
+    let ended = start(&json!({"role": "algorithm", "port": free_port(), "memory": 1 << 30})).end();
+    assert!(
+        ended.line("error: ").contains("ClientServer"),
+        "{:#?}",
+        ended.said
+    );
+    ended.nothing_is_left();
+}

@@ -1,0 +1,8 @@
+//! Runs that are spread over processes, on a program of their own, with everything in their way that happens to processes.
+#![cfg(target_os = "linux")]
+
+mod apart;
+mod killed;
+mod one_fit;
+mod program;
+mod stopped;

@@ -1,0 +1,236 @@
+//! The program whose run is spread over processes, and what it says.
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+pub(crate) const SIGINT: i32 = 2;
+pub(crate) const SIGKILL: i32 = 9;
+pub(crate) const SIGTERM: i32 = 15;
+pub(crate) const SIGCONT: i32 = 18;
+pub(crate) const SIGSTOP: i32 = 19;
+
+/// How long to wait for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A program whose run is under way. What its processes say comes in the order in which they say it.
+pub(crate) struct Program {
+    child: Child,
+    lines: Receiver<String>,
+    pub(crate) said: Vec<String>,
+}
+
+/// What a program said after all, and how it ended.
+pub(crate) struct Ended {
+    pub(crate) said: Vec<String>,
+    pub(crate) status: ExitStatus,
+}
+
+/// What became of a rollout.
+#[derive(Debug)]
+pub(crate) struct Rollout {
+    pub(crate) task: u64,
+    pub(crate) status: String,
+    pub(crate) attempts: Vec<String>,
+    pub(crate) workers: Vec<String>,
+}
+
+pub(crate) fn start(settings: &Value) -> Program {
+    start_with(settings, &[])
+}
+
+pub(crate) fn start_with(settings: &Value, environment: &[(&str, &str)]) -> Program {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spread"));
+    command
+        .arg(settings.to_string())
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    if std::env::var_os("SPREAD_LOG").is_none() {
+        command.stderr(Stdio::null());
+    }
+    let mut child = command.spawn().unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let (sender, lines) = channel();
+    // It ends with the last process that holds the output.
+    std::thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    Program {
+        child,
+        lines,
+        said: Vec::new(),
+    }
+}
+
+impl Program {
+    /// The next line that begins so, without that.
+    pub(crate) fn until(&mut self, begin: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = match self.lines.recv_timeout(left) {
+                Ok(line) => line,
+                Err(error) => panic!("`{begin}` did not come ({error}); it said {:#?}", self.said),
+            };
+            self.said.push(line.clone());
+            if let Some(rest) = line.strip_prefix(begin) {
+                return rest.trim().to_owned();
+            }
+        }
+    }
+
+    /// The next time that an agent begins: the task, the attempt, the process.
+    pub(crate) fn until_begun(&mut self) -> (u64, u64, u32) {
+        began(&self.until("began "))
+    }
+
+    pub(crate) fn send(&self, signal: i32) {
+        send(self.child.id(), signal);
+    }
+
+    /// How long it takes until all of its processes have ended.
+    pub(crate) fn until_all_gone(&mut self) -> Duration {
+        let began = Instant::now();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => self.said.push(line),
+                Err(RecvTimeoutError::Disconnected) => return began.elapsed(),
+                Err(RecvTimeoutError::Timeout) => panic!("a process is left; they said {:#?}", self.said),
+            }
+        }
+    }
+
+    /// Waits for the end of all processes.
+    pub(crate) fn end(mut self) -> Ended {
+        self.until_all_gone();
+        let said = std::mem::take(&mut self.said);
+        let status = self.child.wait().unwrap();
+        Ended { said, status }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // A test that failed leaves nothing behind: what this one has started ends with it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    /// The one line that begins so, without that.
+    pub(crate) fn line(&self, begin: &str) -> &str {
+        let found: Vec<_> = self
+            .said
+            .iter()
+            .filter_map(|line| line.strip_prefix(begin))
+            .collect();
+        match &found[..] {
+            [only] => only.trim(),
+            _ => panic!("`{begin}` should be said once: {:#?}", self.said),
+        }
+    }
+
+    pub(crate) fn json(&self, begin: &str) -> Value {
+        serde_json::from_str(self.line(begin)).unwrap()
+    }
+
+    pub(crate) fn rollouts(&self) -> Vec<Rollout> {
+        let lines = self.said.iter().filter_map(|line| line.strip_prefix("rollout: "));
+        lines.map(rollout).collect()
+    }
+
+    /// The processes in which agents began.
+    pub(crate) fn processes(&self) -> BTreeSet<u32> {
+        let begun = self.said.iter().filter_map(|line| line.strip_prefix("began "));
+        begun.map(|line| began(line).2).collect()
+    }
+
+    /// Every rollout has succeeded, once, and no attempt is open.
+    pub(crate) fn every_rollout_succeeded_once(&self, tasks: u64) {
+        let mut rollouts = self.rollouts();
+        rollouts.sort_by_key(|rollout| rollout.task);
+        let found: Vec<u64> = rollouts.iter().map(|rollout| rollout.task).collect();
+        assert_eq!(found, (0..tasks).collect::<Vec<_>>(), "{:#?}", self.said);
+        for rollout in &rollouts {
+            assert_eq!(rollout.status, "succeeded", "{rollout:?}");
+            let succeeded = rollout
+                .attempts
+                .iter()
+                .filter(|status| *status == "succeeded")
+                .count();
+            assert_eq!(succeeded, 1, "{rollout:?}");
+        }
+        self.no_attempt_is_open();
+    }
+
+    pub(crate) fn no_attempt_is_open(&self) {
+        for rollout in self.rollouts() {
+            let open = |status: &String| ["preparing", "running"].contains(&status.as_str());
+            assert!(
+                !rollout.attempts.iter().any(open),
+                "{rollout:?} of {:#?}",
+                self.said
+            );
+        }
+    }
+
+    /// Neither a task nor a process, a thread, a socket is left.
+    pub(crate) fn nothing_is_left(&self) {
+        let left = self.json("left: ");
+        assert_eq!(left["after"], left["before"], "{:#?}", self.said);
+        assert_eq!(left["after"]["processes"], 0);
+    }
+}
+
+fn began(rest: &str) -> (u64, u64, u32) {
+    let mut fields = rest.split_whitespace().map(|field| field.parse::<u64>().unwrap());
+    let mut next = || fields.next().unwrap();
+    let (task, attempt, process) = (next(), next(), next());
+    (task, attempt, u32::try_from(process).unwrap())
+}
+
+fn rollout(line: &str) -> Rollout {
+    let line: Value = serde_json::from_str(line).unwrap();
+    let texts = |field: &str| {
+        let list = line[field].as_array().unwrap();
+        list.iter()
+            .map(|text| text.as_str().unwrap().to_owned())
+            .collect()
+    };
+    Rollout {
+        task: line["task"].as_u64().unwrap(),
+        status: line["status"].as_str().unwrap().to_owned(),
+        attempts: texts("attempts"),
+        workers: texts("workers"),
+    }
+}
+
+pub(crate) fn send(process: u32, signal: i32) {
+    let status = Command::new("kill")
+        .args([format!("-{signal}"), process.to_string()])
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "{process} has gone");
+}
+
+pub(crate) fn is_there(process: u32) -> bool {
+    // One that has ended, and that nobody has asked for how, is a zombie until the machine sees to it.
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.split_whitespace().next().map(str::to_owned));
+    state.is_some_and(|state| state != "Z")
+}
