@@ -113,7 +113,8 @@ mod tests {
     #[test]
     fn blocks_are_put_together() {
         let block = |index: u64, block: Value| json!({"type": "content_block_start", "index": index, "content_block": block});
-        let delta = |index: u64, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
+        let delta =
+            |index: u64, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
         let all = assembled(&[
             json!({"type": "message_start", "message": {"id": "msg", "role": "assistant", "content": [],
                 "usage": {"input_tokens": 5, "output_tokens": 1}}}),
@@ -125,7 +126,10 @@ mod tests {
             delta(1, json!({"type": "text_delta", "text": "He"})),
             delta(1, json!({"type": "text_delta", "text": "llo"})),
             delta(1, json!({"type": "citations_delta", "citation": {"n": 1}})),
-            block(2, json!({"type": "tool_use", "id": "t", "name": "look", "input": {}})),
+            block(
+                2,
+                json!({"type": "tool_use", "id": "t", "name": "look", "input": {}}),
+            ),
             delta(2, json!({"type": "input_json_delta", "partial_json": "{\"a\":"})),
             delta(2, json!({"type": "input_json_delta", "partial_json": " 1}"})),
             json!({"type": "content_block_stop", "index": 2}),
@@ -149,8 +153,12 @@ mod tests {
 
     #[test]
     fn an_error_and_an_early_end_are_told() {
-        let all = assembled(&[json!({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}})]);
-        assert_eq!(all.answer, json!({"error": {"type": "overloaded_error", "message": "busy"}}));
+        let all =
+            assembled(&[json!({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}})]);
+        assert_eq!(
+            all.answer,
+            json!({"error": {"type": "overloaded_error", "message": "busy"}})
+        );
         assert!(!all.complete);
     }
 }

@@ -141,7 +141,12 @@ fn merge_part(object: &mut JsonObject, key: String, value: Value) {
 /// The call of a tool that a part belongs to is told by its index. Some servers leave it out, or give every call the same
 /// one: a part with a name and another id begins a call of its own.
 fn merge_call(known: &mut Vec<Value>, part: JsonObject) {
-    let text = |call: &JsonObject, key: &str| call.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |call: &JsonObject, key: &str| {
+        call.get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let id = text(&part, "id");
     let named = part
         .get("function")
@@ -150,7 +155,9 @@ fn merge_call(known: &mut Vec<Value>, part: JsonObject) {
     let index = part.get("index").and_then(Value::as_u64);
     // The last one with this index: those before it have ended.
     let place = match index {
-        Some(index) => known.iter().rposition(|call| call["index"].as_u64() == Some(index)),
+        Some(index) => known
+            .iter()
+            .rposition(|call| call["index"].as_u64() == Some(index)),
         None => known.len().checked_sub(1),
     };
     let place = place.filter(|place| {
@@ -229,16 +236,22 @@ mod tests {
 
     #[test]
     fn calls_of_tools_are_told_apart_by_index_or_id() {
-        let part = |index: Option<u64>, id: Option<&str>, name: Option<&str>, arguments: &str| {
-            json!({"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
-        };
+        let part = |index: Option<u64>, id: Option<&str>, name: Option<&str>, arguments: &str| json!({"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
         let calls = |parts: Vec<Value>| {
-            let chunks: Vec<Value> = parts.into_iter().map(|part| delta(&json!({"tool_calls": [part]}))).collect();
+            let chunks: Vec<Value> = parts
+                .into_iter()
+                .map(|part| delta(&json!({"tool_calls": [part]})))
+                .collect();
             let message = assembled(&chunks).answer["choices"][0]["message"].clone();
             let calls = message["tool_calls"].as_array().unwrap().clone();
             calls
                 .iter()
-                .map(|call| format!("{} {} {}", call["id"], call["function"]["name"], call["function"]["arguments"]))
+                .map(|call| {
+                    format!(
+                        "{} {} {}",
+                        call["id"], call["function"]["name"], call["function"]["arguments"]
+                    )
+                })
                 .collect::<Vec<_>>()
         };
         let by_index = calls(vec![
@@ -288,8 +301,14 @@ mod tests {
 
     #[test]
     fn an_error_in_the_stream_stands_in_the_answer() {
-        let all = assembled(&[delta(&json!({"content": "a"})), json!({"error": {"message": "no"}})]);
+        let all = assembled(&[
+            delta(&json!({"content": "a"})),
+            json!({"error": {"message": "no"}}),
+        ]);
         assert_eq!(all.answer["error"]["message"], "no");
-        assert_eq!(assembled(&[json!({"error": "no"})]).answer, json!({"error": "no"}));
+        assert_eq!(
+            assembled(&[json!({"error": "no"})]).answer,
+            json!({"error": "no"})
+        );
     }
 }

@@ -26,16 +26,28 @@ pub(crate) enum Endpoint {
     /// OpenAI's `/v1/chat/completions`.
     ChatCompletions,
     /// OpenAI's `/v1/completions`.
-    #[cfg_attr(not(feature = "llm-proxy"), expect(dead_code, reason = "only the proxy sees it"))]
+    #[cfg_attr(
+        not(feature = "llm-proxy"),
+        expect(dead_code, reason = "only the proxy sees it")
+    )]
     Completions,
     /// OpenAI's `/v1/embeddings`.
-    #[cfg_attr(not(feature = "llm-proxy"), expect(dead_code, reason = "only the proxy sees it"))]
+    #[cfg_attr(
+        not(feature = "llm-proxy"),
+        expect(dead_code, reason = "only the proxy sees it")
+    )]
     Embeddings,
     /// OpenAI's `/v1/responses`.
-    #[cfg_attr(not(feature = "llm-proxy"), expect(dead_code, reason = "only the proxy sees it"))]
+    #[cfg_attr(
+        not(feature = "llm-proxy"),
+        expect(dead_code, reason = "only the proxy sees it")
+    )]
     Responses,
     /// Anthropic's `/v1/messages`.
-    #[cfg_attr(not(feature = "llm-proxy"), expect(dead_code, reason = "only the proxy sees it"))]
+    #[cfg_attr(
+        not(feature = "llm-proxy"),
+        expect(dead_code, reason = "only the proxy sees it")
+    )]
     Messages,
 }
 

@@ -22,13 +22,19 @@ pub(crate) fn request_as_chat(endpoint: Endpoint, request: &Value) -> Value {
             for said in list(&take("messages")) {
                 messages_of_anthropic(said, &mut messages);
             }
-            tools.extend(list(&take("tools")).iter().map(|tool| function(tool, "input_schema")));
+            tools.extend(
+                list(&take("tools"))
+                    .iter()
+                    .map(|tool| function(tool, "input_schema")),
+            );
         }
         Endpoint::Responses => {
             messages.extend(some_content(take("instructions")).map(|text| message("system", text)));
             match take("input") {
                 text @ Value::String(_) => messages.push(message("user", text)),
-                items => list(&items).iter().for_each(|item| messages_of_item(item, &mut messages)),
+                items => list(&items)
+                    .iter()
+                    .for_each(|item| messages_of_item(item, &mut messages)),
             }
             let told = take("tools");
             let functions = list(&told).iter().filter(|tool| tool["type"] == "function");
@@ -193,13 +199,19 @@ fn call(id: &Value, name: &Value, arguments: &Value) -> Value {
 }
 
 fn call_of_item(item: &Value) -> Value {
-    let id = if item["call_id"].is_null() { &item["id"] } else { &item["call_id"] };
+    let id = if item["call_id"].is_null() {
+        &item["id"]
+    } else {
+        &item["call_id"]
+    };
     call(id, &item["name"], &item["arguments"])
 }
 
 /// The texts among Anthropic's blocks, and the calls of tools.
 fn parts_and_calls(blocks: &[Value]) -> (Vec<String>, Vec<Value>) {
-    let texts = blocks.iter().filter_map(|block| text_of(block).map(str::to_owned));
+    let texts = blocks
+        .iter()
+        .filter_map(|block| text_of(block).map(str::to_owned));
     let calls = blocks.iter().filter(|block| block["type"] == "tool_use");
     let calls = calls.map(|block| call(&block["id"], &block["name"], &block["input"]));
     (texts.collect(), calls.collect())
@@ -215,7 +227,10 @@ fn messages_of_anthropic(said: &Value, messages: &mut Vec<Value>) {
     let (results, others): (Vec<&Value>, Vec<&Value>) =
         blocks.iter().partition(|block| block["type"] == "tool_result");
     for result in results {
-        let mut answer = message("tool", some_content(result["content"].clone()).unwrap_or_default());
+        let mut answer = message(
+            "tool",
+            some_content(result["content"].clone()).unwrap_or_default(),
+        );
         answer["tool_call_id"] = result["tool_use_id"].as_str().unwrap_or_default().into();
         messages.push(answer);
     }
@@ -239,7 +254,11 @@ fn image_as_chat(part: Value) -> Value {
     let url = match (part["type"].as_str(), source["type"].as_str()) {
         (Some("image"), Some("base64")) => {
             let (kind, data) = (source["media_type"].as_str(), source["data"].as_str());
-            format!("data:{};base64,{}", kind.unwrap_or_default(), data.unwrap_or_default())
+            format!(
+                "data:{};base64,{}",
+                kind.unwrap_or_default(),
+                data.unwrap_or_default()
+            )
         }
         (Some("image"), Some("url")) => source["url"].as_str().unwrap_or_default().to_owned(),
         _ => return part,
@@ -330,7 +349,13 @@ mod tests {
             json!([{"index": 0, "finish_reason": "tool_use", "message": {"role": "assistant", "content": "So.",
                 "tool_calls": [{"id": "t", "type": "function", "function": {"name": "look", "arguments": "{}"}}]}}])
         );
-        assert_eq!((&chat["usage"]["prompt_tokens"], &chat["usage"]["completion_tokens"]), (&json!(105), &json!(3)));
+        assert_eq!(
+            (
+                &chat["usage"]["prompt_tokens"],
+                &chat["usage"]["completion_tokens"]
+            ),
+            (&json!(105), &json!(3))
+        );
     }
 
     #[test]
@@ -356,7 +381,10 @@ mod tests {
                 {"role": "tool", "content": "nothing", "tool_call_id": "c"},
             ])
         );
-        assert_eq!((chat["tools"].as_array().unwrap().len(), &chat["max_tokens"]), (1, &json!(7)));
+        assert_eq!(
+            (chat["tools"].as_array().unwrap().len(), &chat["max_tokens"]),
+            (1, &json!(7))
+        );
         let answer = json!({
             "id": "resp", "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "error": null,
             "output": [{"type": "reasoning"}, {"type": "message", "content": [
@@ -376,29 +404,50 @@ mod tests {
     fn texts_and_embeddings() {
         let messages = |endpoint, request: Value| request_as_chat(endpoint, &request)["messages"].clone();
         let user = |content: Value| json!({"role": "user", "content": content});
-        assert_eq!(messages(Endpoint::Completions, json!({"prompt": "a"})), json!([user(json!("a"))]));
+        assert_eq!(
+            messages(Endpoint::Completions, json!({"prompt": "a"})),
+            json!([user(json!("a"))])
+        );
         assert_eq!(
             messages(Endpoint::Embeddings, json!({"input": ["a", "b"]})),
             json!([user(json!("a")), user(json!("b"))])
         );
-        assert_eq!(messages(Endpoint::Completions, json!({"prompt": [1, 2]})), json!([user(json!([1, 2]))]));
+        assert_eq!(
+            messages(Endpoint::Completions, json!({"prompt": [1, 2]})),
+            json!([user(json!([1, 2]))])
+        );
         let answer = json!({"choices": [{"text": "x", "index": 0, "finish_reason": "stop"}]});
         assert_eq!(
             answer_as_chat(Endpoint::Completions, &answer)["choices"][0]["message"],
             json!({"role": "assistant", "content": "x"})
         );
-        let answer = answer_as_chat(Endpoint::Embeddings, &json!({"data": [{"embedding": [0.1]}], "model": "m"}));
+        let answer = answer_as_chat(
+            Endpoint::Embeddings,
+            &json!({"data": [{"embedding": [0.1]}], "model": "m"}),
+        );
         assert_eq!(answer, json!({"model": "m"}));
     }
 
     #[test]
     fn what_has_another_shape_does_no_harm() {
-        let endpoints = [Endpoint::ChatCompletions, Endpoint::Completions, Endpoint::Embeddings, Endpoint::Responses, Endpoint::Messages];
+        let endpoints = [
+            Endpoint::ChatCompletions,
+            Endpoint::Completions,
+            Endpoint::Embeddings,
+            Endpoint::Responses,
+            Endpoint::Messages,
+        ];
         for endpoint in endpoints {
-            for odd in [json!(null), json!(3), json!([]), json!({}), json!({
-                "messages": 3, "prompt": {}, "input": 4, "content": {}, "output": "x", "choices": [3, {"text": 4}],
-                "tools": "x", "system": 3, "usage": [], "error": "no",
-            })] {
+            for odd in [
+                json!(null),
+                json!(3),
+                json!([]),
+                json!({}),
+                json!({
+                    "messages": 3, "prompt": {}, "input": 4, "content": {}, "output": "x", "choices": [3, {"text": 4}],
+                    "tools": "x", "system": 3, "usage": [], "error": "no",
+                }),
+            ] {
                 request_as_chat(endpoint, &odd);
                 answer_as_chat(endpoint, &odd);
             }

@@ -40,7 +40,9 @@ impl ResponseEvents {
                 }
             }
             "response.content_part.added" | "response.content_part.done" => {
-                if let (Some(part), Some(place)) = (event.remove("part"), self.part(output, "content", content)) {
+                if let (Some(part), Some(place)) =
+                    (event.remove("part"), self.part(output, "content", content))
+                {
                     *place = part;
                 }
             }
@@ -76,7 +78,8 @@ impl ResponseEvents {
     }
 
     fn add_text(&mut self, output: u64, (list, place): (&str, u64), key: &str, event: &JsonObject) {
-        if let (Some(Value::String(delta)), Some(part)) = (event.get("delta"), self.part(output, list, place)) {
+        if let (Some(Value::String(delta)), Some(part)) = (event.get("delta"), self.part(output, list, place))
+        {
             append(as_object(part), key, delta);
         }
     }
@@ -139,7 +142,13 @@ mod tests {
         let mut events = events();
         let whole = json!({"id": "resp", "status": "completed", "output": [{"type": "message"}]});
         events.push(json!({"type": "response.completed", "response": whole}));
-        assert_eq!(assembled(&events), Assembled { answer: whole, complete: true });
+        assert_eq!(
+            assembled(&events),
+            Assembled {
+                answer: whole,
+                complete: true
+            }
+        );
     }
 
     #[test]

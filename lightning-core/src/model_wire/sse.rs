@@ -153,7 +153,10 @@ mod tests {
     fn a_character_may_be_split_and_what_is_none_is_replaced() {
         let stream = "data: grüße 🌩\n\n".as_bytes();
         assert_eq!(read(stream.chunks(1), usize::MAX).0, ["grüße 🌩"]);
-        assert_eq!(read([&b"data: a\xff\xc3\n\n"[..]], usize::MAX).0, ["a\u{fffd}\u{fffd}"]);
+        assert_eq!(
+            read([&b"data: a\xff\xc3\n\n"[..]], usize::MAX).0,
+            ["a\u{fffd}\u{fffd}"]
+        );
     }
 
     #[test]

@@ -28,7 +28,11 @@ pub(crate) fn of_choice(answer: &Value, place: usize) -> Option<Vec<u64>> {
     ids(&choice["token_ids"])
         .or_else(|| ids(&answer["response_token_ids"][place]))
         .or_else(|| ids(&choice["provider_specific_fields"]["token_ids"]))
-        .or_else(|| each(&choice["meta_info"]["output_token_logprobs"], |token| token[1].as_u64()))
+        .or_else(|| {
+            each(&choice["meta_info"]["output_token_logprobs"], |token| {
+                token[1].as_u64()
+            })
+        })
         .or_else(|| {
             each(&choice["logprobs"]["content"], |token| {
                 token["id"].as_u64().or_else(|| written(&token["token"]))
@@ -78,7 +82,10 @@ mod tests {
             assert_eq!(of_choice(&answer, 1), Some(vec![3, 4]), "{choice}");
             assert_eq!(of_choice(&answer, 0), None);
         }
-        assert_eq!(of_choice(&json!({"response_token_ids": [[3, 4]]}), 0), Some(vec![3, 4]));
+        assert_eq!(
+            of_choice(&json!({"response_token_ids": [[3, 4]]}), 0),
+            Some(vec![3, 4])
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod identity;
 mod journal;
 mod metrics;
 mod outcome;
+mod prices;
 mod progress;
 mod recovery;
 mod stop;
@@ -40,6 +41,7 @@ pub use self::{
     identity::AlgorithmIdentity,
     metrics::Metric,
     outcome::{Outcome, OutcomeResult},
+    prices::{Cost, Price, Prices},
     progress::{Progress, ProgressEvent, ProgressSink},
     recovery::Recovered,
     stop::{Achieved, StopReason, StopWhen},
@@ -92,6 +94,7 @@ struct Shared {
     metrics: MetricLog,
     progress: Arc<dyn ProgressSink>,
     stop_when: StopWhen,
+    prices: Option<Prices>,
     scores: Mutex<Scores>,
     tally: Mutex<Tally>,
     journal: Journal,
@@ -119,6 +122,7 @@ pub struct RunContextBuilder {
     in_flight: usize,
     progress: Arc<dyn ProgressSink>,
     stop_when: StopWhen,
+    prices: Option<Prices>,
 }
 
 impl RunContext {
@@ -137,6 +141,7 @@ impl RunContext {
             in_flight: DEFAULT_IN_FLIGHT,
             progress: Arc::new(Silent),
             stop_when: StopWhen::never(),
+            prices: None,
         }
     }
 
@@ -361,6 +366,7 @@ impl RunContext {
             rollouts,
             model_calls: usage.calls,
             tokens: usage.tokens(),
+            cost: self.cost().map(|cost| cost.amount),
             seconds: self.seconds(),
             best_score: scores.best,
             rounds_without_improvement: scores.rounds_without_improvement,
@@ -404,6 +410,12 @@ impl RunContext {
     /// [`count_model_usage`](Self::count_model_usage) was told.
     pub fn model_usage(&self) -> Vec<ModelUsage> {
         self.tally().usage().to_vec()
+    }
+
+    /// What models have cost so far; `None` without a price table.
+    pub fn cost(&self) -> Option<Cost> {
+        let prices = self.shared.prices.as_ref()?;
+        Some(prices.cost(self.tally().usage()))
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
@@ -496,6 +508,13 @@ impl RunContextBuilder {
         self
     }
 
+    /// What models cost; not known if not set.
+    #[must_use]
+    pub fn prices(mut self, prices: Option<Prices>) -> Self {
+        self.prices = prices;
+        self
+    }
+
     /// The run, which begins now.
     pub fn build(self) -> RunContext {
         let permits = self.in_flight.clamp(1, Semaphore::MAX_PERMITS);
@@ -519,6 +538,7 @@ impl RunContextBuilder {
                 metrics: MetricLog::default(),
                 progress: self.progress,
                 stop_when: self.stop_when,
+                prices: self.prices,
                 scores: Mutex::default(),
                 tally: Mutex::default(),
             }),

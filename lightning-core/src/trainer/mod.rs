@@ -10,6 +10,7 @@ mod dev;
 mod display;
 mod error;
 mod failure;
+mod health;
 mod record;
 mod report;
 mod session;

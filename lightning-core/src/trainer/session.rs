@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     FitReport, TrainerError, beginning::Beginning, builder::Parts, defaults::Defaults, display::Display,
-    failure, record::RunRecord,
+    failure, health::Health, record::RunRecord,
 };
 use crate::{
     agent::{Agent, Hook, HookFuture, RolloutContext, RolloutEnd},
@@ -29,6 +29,7 @@ pub(super) struct Session<'a, T, O> {
     run: RunContext,
     cx: AlgorithmContext<T>,
     display: Display,
+    health: Arc<Health>,
     _ending: EndOnDrop,
     /// Holds the run folder, until all else is gone.
     beginning: Beginning,
@@ -89,6 +90,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             .accept_changes(beginning.accepts_changes)
             .seed(parts.seed)
             .stop_when(parts.stop_when.clone())
+            .prices(parts.prices.clone())
             .cancellation(parts.cancellation.child_token())
             .algorithm(identity(algorithm)?);
         if let Some(path) = &parts.run_dir {
@@ -128,6 +130,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             store,
             cx,
             display,
+            health: Health::new(&parts.alerts, run.id(), parts.screen.clone()),
             _ending: EndOnDrop(run.clone()),
             run,
             beginning,
@@ -142,7 +145,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             Err(error) => RunEnding::Failed(error.to_string()),
         };
         self.run.end(&ending);
-        self.display.end(&report);
+        self.display.end(&report, self.parts);
         if let Err(error) = &report {
             failure::tell(&self.parts.on_failure, &self.run, error).await;
         }
@@ -165,7 +168,11 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         let mut record = RunRecord::new(&self.run, self.parts, agent, tasks, &self.beginning, began);
         record.write(&self.run).await?;
         let report = self.execute().await.map(|output| self.report(output, began));
-        record.end(clock.now(), report.as_ref().err().map(ToString::to_string));
+        record.end(
+            clock.now(),
+            (self.run.cost(), self.health.alerts()),
+            report.as_ref().err().map(ToString::to_string),
+        );
         let written = report
             .as_ref()
             .ok()
@@ -232,10 +239,11 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             Interrupts::never()
         };
         let Strategy::SharedMemory(strategy) = self.parts.strategy;
-        strategy
-            .execute(work, interrupts)
-            .await
-            .map_err(|error| self.explain(error))
+        let run = async {
+            let output = strategy.execute(work, interrupts).await;
+            output.map_err(|error| self.explain(error))
+        };
+        self.health.during(&*self.store, run).await
     }
 
     /// The resources to begin with are the latest when the algorithm begins, also of a run that is resumed.
@@ -265,7 +273,8 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             .max_rollouts(self.parts.max_rollouts)
             .patience(self.parts.store_patience)
             .last_words(last_words.clone())
-            .hook(Arc::new(Counting(self.run.clone())));
+            .hook(Arc::new(Counting(self.run.clone())))
+            .hook(Arc::clone(&self.health) as Arc<dyn Hook>);
         if let Some(options) = &self.parts.recording {
             // How long to go on trying is said by the patience above.
             let patience = self.parts.store_patience;
@@ -320,6 +329,8 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             rollouts: run.rollout_counts(),
             reward_curve: run.reward_curve(),
             model_usage: run.model_usage(),
+            cost: run.cost(),
+            alerts: self.health.alerts(),
             began: self.beginning.began.unwrap_or(began),
             seconds: run.seconds(),
             resumed: self.beginning.processes.len(),

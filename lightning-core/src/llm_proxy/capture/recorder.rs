@@ -146,7 +146,9 @@ impl Recorder {
         let shared = &self.0.shared;
         let whose = (rollout.clone(), attempt.clone());
         loop {
-            let Some(settled) = shared.settling(&whose) else { return };
+            let Some(settled) = shared.settling(&whose) else {
+                return;
+            };
             let mut settled = std::pin::pin!(settled.notified());
             settled.as_mut().enable();
             // Between the look and the moment from which on it is told, it may have happened.
@@ -293,7 +295,12 @@ impl State {
         let settled = self.attempts.get(whose).is_some_and(|of_attempt| {
             of_attempt.open == 0 && of_attempt.waiting == 0 && of_attempt.dropped == 0
         });
-        if settled && let Some(OfAttempt { settled: Some(settled), .. }) = self.attempts.remove(whose) {
+        if settled
+            && let Some(OfAttempt {
+                settled: Some(settled),
+                ..
+            }) = self.attempts.remove(whose)
+        {
             settled.notify_waiters();
         }
     }
@@ -395,8 +402,10 @@ impl Drop for Ending<'_> {
 /// Records calls until there are no more.
 async fn record(shared: &Shared, writer: &Writer) {
     while let Some(batch) = shared.next_batch().await {
-        let (whose, bytes): (Vec<Whose>, Vec<usize>) =
-            batch.iter().map(|waiting| (waiting.whose.clone(), waiting.bytes)).unzip();
+        let (whose, bytes): (Vec<Whose>, Vec<usize>) = batch
+            .iter()
+            .map(|waiting| (waiting.whose.clone(), waiting.bytes))
+            .unzip();
         let calls = batch.into_iter().map(|waiting| waiting.call).collect();
         let refused = writer.store_calls(calls).await;
         {

@@ -14,8 +14,8 @@ use crate::{
     model_wire::{self, Endpoint, attributes, tokens},
     semconv,
     types::{
-        AttemptId, JsonObject, RolloutId, Span, SpanContext, SpanEvent, SpanResource, SpanStatus, SpanStatusCode,
-        Timestamp,
+        AttemptId, JsonObject, RolloutId, Span, SpanContext, SpanEvent, SpanResource, SpanStatus,
+        SpanStatusCode, Timestamp,
     },
 };
 
@@ -23,7 +23,14 @@ use crate::{
 const RAW: &str = "llm.hosted_vllm";
 /// What the raw request does not repeat of a request, as the request has it, or as it says nothing.
 const NOT_RAW: [&str; 8] = [
-    "messages", "prompt", "input", "system", "instructions", "tools", "functions", "stream",
+    "messages",
+    "prompt",
+    "input",
+    "system",
+    "instructions",
+    "tools",
+    "functions",
+    "stream",
 ];
 /// How much is kept of what a server says against a request.
 const MESSAGE_CHARS: usize = 2000;
@@ -39,7 +46,14 @@ pub(super) fn of_call(call: &Exchange, ids: &dyn IdSource, resource: &Arc<SpanRe
     let span = |name: &str| {
         let (rollout, attempt) = (call.rollout.clone(), call.attempt.clone());
         let sequence_id = call.sequence_id.unwrap_or_default();
-        let mut span = Span::new(rollout, attempt, sequence_id, trace_id.as_str(), ids.hex(16), name);
+        let mut span = Span::new(
+            rollout,
+            attempt,
+            sequence_id,
+            trace_id.as_str(),
+            ids.hex(16),
+            name,
+        );
         span.start_time = Some(call.started);
         span.end_time = Some(call.ended);
         span.resource = Arc::clone(resource);
@@ -60,7 +74,9 @@ pub(super) fn of_call(call: &Exchange, ids: &dyn IdSource, resource: &Arc<SpanRe
         let outer = &mut spans[0];
         let reasons = finish_reasons(&answered);
         if !reasons.is_empty() {
-            outer.attributes.insert(FINISH_REASONS.to_owned(), reasons.clone().into());
+            outer
+                .attributes
+                .insert(FINISH_REASONS.to_owned(), reasons.clone().into());
         }
         let mut raw = span(semconv::RAW_REQUEST);
         raw.parent_id = Some(outer.span_id.clone());
@@ -94,7 +110,8 @@ pub(super) fn of_loss(
         ids.hex(16),
         semconv::CALLS_DROPPED,
     );
-    span.attributes.insert(semconv::CALLS_DROPPED_COUNT.to_owned(), calls.into());
+    span.attributes
+        .insert(semconv::CALLS_DROPPED_COUNT.to_owned(), calls.into());
     let problem = format!("{calls} calls of models were not recorded: the store did not take them in time");
     span.status = status(SpanStatusCode::Error, Some(problem));
     span.start_time = Some(now);
@@ -120,15 +137,21 @@ impl Told {
             return Self {
                 answer: Value::Null,
                 cut: true,
-                problem: Self::failure(call, &Value::Null)
-                    .or_else(|| Some(format!("the answer is encoded as `{encoding}`, which is not recorded"))),
+                problem: Self::failure(call, &Value::Null).or_else(|| {
+                    Some(format!(
+                        "the answer is encoded as `{encoding}`, which is not recorded"
+                    ))
+                }),
             };
         };
         let cut = plain.cut || call.truncated;
         let is_ok = (200..300).contains(&call.status);
         let (answer, early) = if is_stream(call.streamed, &plain.bytes) {
             let all = model_wire::assemble(call.endpoint, &plain.bytes);
-            (all.answer, (!all.complete).then_some("the answer broke off before its end"))
+            (
+                all.answer,
+                (!all.complete).then_some("the answer broke off before its end"),
+            )
         } else {
             let answer = serde_json::from_slice(&plain.bytes).unwrap_or_default();
             let unread = matches!(answer, Value::Null) && is_ok;
@@ -158,12 +181,20 @@ impl Told {
             return call.error.clone().or(refusal.as_deref().map(shortened));
         }
         let message = refusal
-            .or_else(|| ["message", "detail"].into_iter().find_map(|key| Some(said[key].as_str()?.to_owned())))
+            .or_else(|| {
+                ["message", "detail"]
+                    .into_iter()
+                    .find_map(|key| Some(said[key].as_str()?.to_owned()))
+            })
             .or_else(|| said.as_str().map(str::to_owned))
             .unwrap_or_else(|| said.to_string());
         Some(match message.as_str() {
             "" => format!("the model's server answered {}", call.status),
-            message => format!("the model's server answered {}: {}", call.status, shortened(message)),
+            message => format!(
+                "the model's server answered {}: {}",
+                call.status,
+                shortened(message)
+            ),
         })
     }
 }
@@ -197,7 +228,10 @@ fn request_attributes(call: &Exchange, asked: &Value, answered: &Value) -> JsonO
     ] {
         attributes.insert(key.to_owned(), value.into());
     }
-    attributes.insert(semconv::GEN_AI_REQUEST_MODEL.to_owned(), call.model.as_str().into());
+    attributes.insert(
+        semconv::GEN_AI_REQUEST_MODEL.to_owned(),
+        call.model.as_str().into(),
+    );
     attributes.extend(attributes::figures_and_texts(answered));
     attributes.extend(attributes::tool_calls(answered));
     attributes
@@ -248,8 +282,12 @@ fn raw_attributes(request: &Value, answered: Value) -> JsonObject {
         ids.iter().map(Value::as_u64).collect()
     });
     let choices = answered["choices"].as_array().map_or(0, Vec::len);
-    let response: Vec<Option<Vec<u64>>> = (0..choices).map(|place| tokens::of_choice(&answered, place)).collect();
-    let Value::Object(answered) = answered else { return raw };
+    let response: Vec<Option<Vec<u64>>> = (0..choices)
+        .map(|place| tokens::of_choice(&answered, place))
+        .collect();
+    let Value::Object(answered) = answered else {
+        return raw;
+    };
     for (field, value) in answered {
         let value = match (field.as_str(), value) {
             ("choices", Value::Array(choices)) => rest_of(choices),
@@ -261,7 +299,9 @@ fn raw_attributes(request: &Value, answered: Value) -> JsonObject {
         raw.insert(format!("{RAW}.prompt_token_ids"), written(&prompt.into()));
     }
     if response.iter().any(Option::is_some) {
-        let response = response.into_iter().map(|ids| Value::from(ids.unwrap_or_default()));
+        let response = response
+            .into_iter()
+            .map(|ids| Value::from(ids.unwrap_or_default()));
         raw.insert(format!("{RAW}.response_token_ids"), written(&response.collect()));
     }
     raw
@@ -275,7 +315,11 @@ fn rest_of(choices: Vec<Value>) -> Value {
                 choice.remove(field);
             }
             // Those of the first choice have a name of their own, if they have the usual form.
-            if place == 0 && choice.get("logprobs").is_some_and(|all| !all["content"].is_null()) {
+            if place == 0
+                && choice
+                    .get("logprobs")
+                    .is_some_and(|all| !all["content"].is_null())
+            {
                 choice.remove("logprobs");
             }
         }

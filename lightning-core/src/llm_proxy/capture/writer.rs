@@ -66,7 +66,10 @@ impl Writer {
         let (ids, resource) = (Arc::clone(&self.ids), Arc::clone(&self.resource));
         // Answers may be long, and reading them takes its time: not on the threads that forward calls.
         let read = tokio::task::spawn_blocking(move || {
-            calls.iter().map(|call| of_call(call, &*ids, &resource)).collect::<Vec<OfCall>>()
+            calls
+                .iter()
+                .map(|call| of_call(call, &*ids, &resource))
+                .collect::<Vec<OfCall>>()
         });
         match read.await {
             Ok(spans) => self.store_all(spans).await,
@@ -120,7 +123,10 @@ impl Writer {
     /// Gives sequence ids to the calls that have none.
     async fn number(&self, calls: &mut [OfCall]) -> Result<(), StoreError> {
         let is_without = |call: &OfCall| call.first().is_some_and(|span| span.sequence_id == 0);
-        let without = calls.iter().filter(|call| is_without(call)).filter_map(|call| call.first());
+        let without = calls
+            .iter()
+            .filter(|call| is_without(call))
+            .filter_map(|call| call.first());
         let targets: Vec<Whose> = without
             .map(|span| (span.rollout_id.clone(), span.attempt_id.clone()))
             .collect();
@@ -209,7 +215,10 @@ fn unwanted(span: &Span, error: &StoreError) {
 }
 
 fn is_passing(error: &StoreError) -> bool {
-    matches!(error, StoreError::Unavailable { .. } | StoreError::Internal { .. })
+    matches!(
+        error,
+        StoreError::Unavailable { .. } | StoreError::Internal { .. }
+    )
 }
 
 /// Waits longer each time.
