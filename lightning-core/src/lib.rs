@@ -28,6 +28,7 @@
 
 pub mod adapter;
 pub mod agent;
+pub mod alerts;
 pub mod algorithm;
 pub mod chat;
 #[cfg(feature = "cli")]

@@ -42,8 +42,14 @@ struct TracesToData;
 #[doc = include_str!("../../docs/src/write-an-adapter.md")]
 struct WriteAnAdapter;
 
+#[doc = include_str!("../../docs/src/resume.md")]
+struct Resume;
+
 #[doc = include_str!("../../docs/src/watch-a-run.md")]
 struct WatchARun;
+
+#[doc = include_str!("../../docs/src/when-a-run-goes-wrong.md")]
+struct WhenARunGoesWrong;
 
 #[doc = include_str!("../../README.md")]
 struct Readme;

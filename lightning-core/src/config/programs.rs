@@ -183,10 +183,9 @@ async fn follow(
     }
     let attempts = store.query_attempts(&rollout_id, AttemptQuery::default()).await;
     let attempts = attempts.map(|page| page.items).unwrap_or_default();
-    let status = attempts
-        .iter()
-        .find(|attempt| attempt.attempt_id == attempt_id)
-        .map(|attempt| attempt.status);
+    let ended = attempts
+        .into_iter()
+        .find(|attempt| attempt.attempt_id == attempt_id);
     let spans = store
         .query_spans(SpanQuery {
             attempt: SpanAttemptFilter::Id(attempt_id),
@@ -194,9 +193,16 @@ async fn follow(
         })
         .await;
     let spans = spans.map(|page| page.items).unwrap_or_default();
-    let succeeded = status == Some(AttemptStatus::Succeeded);
-    run.count_attempt(succeeded, &spans);
-    succeeded
+    match ended {
+        Some(attempt) => {
+            run.attempt_ended(&attempt, &spans);
+            attempt.status == AttemptStatus::Succeeded
+        }
+        None => {
+            run.count_attempt(false, &spans);
+            false
+        }
+    }
 }
 
 /// How a program came to its end.

@@ -16,6 +16,7 @@ mod identity;
 mod journal;
 mod metrics;
 mod outcome;
+mod prices;
 mod progress;
 mod recovery;
 mod stop;
@@ -42,6 +43,7 @@ pub use self::{
     identity::AlgorithmIdentity,
     metrics::Metric,
     outcome::{Outcome, OutcomeResult},
+    prices::{Cost, Price, Prices},
     progress::{Progress, ProgressEvent, ProgressSink},
     recovery::Recovered,
     stop::{Achieved, StopReason, StopWhen},
@@ -60,7 +62,7 @@ pub(crate) use self::{
 use crate::{
     clock::{Clock, SystemClock},
     store::{MemoryStore, Store},
-    types::{Span, Timestamp},
+    types::{Attempt, AttemptStatus, Span, Timestamp},
 };
 
 /// How many rollouts of a run's evaluations are under way at once, unless set otherwise.
@@ -80,6 +82,9 @@ pub struct RunContext {
     shared: Arc<Shared>,
 }
 
+/// Hears of an attempt that has ended, with its spans.
+pub(crate) type AttemptWatcher = Arc<dyn Fn(&Attempt, &[Span]) + Send + Sync>;
+
 struct Shared {
     id: String,
     seed: u64,
@@ -96,6 +101,8 @@ struct Shared {
     progress: Arc<dyn ProgressSink>,
     stop_when: StopWhen,
     stop_switch: StopSwitch,
+    prices: Option<Prices>,
+    watcher: Option<AttemptWatcher>,
     scores: Mutex<Scores>,
     tally: Mutex<Tally>,
     journal: Journal,
@@ -124,6 +131,8 @@ pub struct RunContextBuilder {
     progress: Arc<dyn ProgressSink>,
     stop_when: StopWhen,
     stop_switch: StopSwitch,
+    prices: Option<Prices>,
+    watcher: Option<AttemptWatcher>,
 }
 
 impl RunContext {
@@ -143,6 +152,8 @@ impl RunContext {
             progress: Arc::new(Silent),
             stop_when: StopWhen::never(),
             stop_switch: StopSwitch::default(),
+            prices: None,
+            watcher: None,
         }
     }
 
@@ -372,6 +383,7 @@ impl RunContext {
             rollouts,
             model_calls: usage.calls,
             tokens: usage.tokens(),
+            cost: self.cost().map(|cost| cost.amount),
             seconds: self.seconds(),
             best_score: scores.best,
             rounds_without_improvement: scores.rounds_without_improvement,
@@ -400,6 +412,14 @@ impl RunContext {
         self.tally().count_attempt(succeeded, spans, seconds);
     }
 
+    /// Counts an attempt that has ended, and tells who watches the run.
+    pub(crate) fn attempt_ended(&self, attempt: &Attempt, spans: &[Span]) {
+        self.count_attempt(attempt.status == AttemptStatus::Succeeded, spans);
+        if let Some(watcher) = &self.shared.watcher {
+            watcher(attempt, spans);
+        }
+    }
+
     /// How many attempts have ended so far, and how.
     pub fn rollout_counts(&self) -> RolloutCounts {
         self.tally().counts()
@@ -415,6 +435,12 @@ impl RunContext {
     /// [`count_model_usage`](Self::count_model_usage) was told.
     pub fn model_usage(&self) -> Vec<ModelUsage> {
         self.tally().usage().to_vec()
+    }
+
+    /// What models have cost so far; `None` without a price table.
+    pub fn cost(&self) -> Option<Cost> {
+        let prices = self.shared.prices.as_ref()?;
+        Some(prices.cost(self.tally().usage()))
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
@@ -513,6 +539,19 @@ impl RunContextBuilder {
         self
     }
 
+    /// Who hears of every attempt that has ended.
+    pub(crate) fn watcher(mut self, watcher: AttemptWatcher) -> Self {
+        self.watcher = Some(watcher);
+        self
+    }
+
+    /// What models cost; not known if not set.
+    #[must_use]
+    pub fn prices(mut self, prices: Option<Prices>) -> Self {
+        self.prices = prices;
+        self
+    }
+
     /// The run, which begins now.
     pub fn build(self) -> RunContext {
         let permits = self.in_flight.clamp(1, Semaphore::MAX_PERMITS);
@@ -537,6 +576,8 @@ impl RunContextBuilder {
                 progress: self.progress,
                 stop_when: self.stop_when,
                 stop_switch: self.stop_switch,
+                prices: self.prices,
+                watcher: self.watcher,
                 scores: Mutex::default(),
                 tally: Mutex::default(),
             }),

@@ -14,11 +14,12 @@ use super::{Controls, Resume, RunFailure, Trainer, TrainerError, failure::OnFail
 use crate::{
     adapter::TraceAdapter,
     agent::Hook,
+    alerts::Alerts,
     algorithm::{AlgoOutput, Algorithm},
     execution::{RunnerLimits, Strategy},
     inject::Scope,
     llm_proxy::LlmProxy,
-    run::{ConfigurationHistory, ProgressSink, StopWhen},
+    run::{ConfigurationHistory, Prices, ProgressSink, StopWhen},
     store::{MemoryStore, Store, open_url},
     terminal::Screen,
     tracer::RecordingOptions,
@@ -41,6 +42,8 @@ pub(super) struct Parts {
     pub(super) on_failure: Vec<OnFailure>,
     pub(super) seed: u64,
     pub(super) stop_when: StopWhen,
+    pub(super) prices: Option<Prices>,
+    pub(super) alerts: Alerts,
     /// If not set, the environment may choose one.
     pub(super) strategy: Option<Strategy>,
     pub(super) runner_limits: RunnerLimits,
@@ -70,15 +73,23 @@ pub(super) enum StoreChoice {
 }
 
 impl StoreChoice {
+    /// Where the store is; `None` if it is in memory, or was given as it is.
+    pub(super) fn url(&self, run_dir: Option<&Path>) -> Option<String> {
+        match self {
+            Self::Fresh => run_dir.and_then(own_store),
+            Self::Given(_) => None,
+            Self::Url(url) => Some(url.clone()),
+        }
+    }
+
     /// The store, which is opened off the runtime's threads if it has to be.
     pub(super) async fn open(&self, run_dir: Option<&Path>) -> Result<Arc<dyn Store>, TrainerError> {
         let url = match self {
-            Self::Fresh => match run_dir.and_then(own_store) {
-                Some(url) => url,
-                None => return Ok(Arc::new(MemoryStore::new())),
-            },
             Self::Given(store) => return Ok(Arc::clone(store)),
-            Self::Url(url) => url.clone(),
+            Self::Fresh | Self::Url(_) => self.url(run_dir),
+        };
+        let Some(url) = url else {
+            return Ok(Arc::new(MemoryStore::new()));
         };
         #[cfg(feature = "client")]
         if url.starts_with("http://") || url.starts_with("https://") {
@@ -180,6 +191,8 @@ impl TrainerBuilder<NoAlgorithm> {
                 on_failure: Vec::new(),
                 seed: 0,
                 stop_when: StopWhen::never(),
+                prices: None,
+                alerts: Alerts::default(),
                 strategy: None,
                 runner_limits: RunnerLimits::default(),
                 handle_interrupts: true,
@@ -326,6 +339,21 @@ impl<A> TrainerBuilder<A> {
         self
     }
 
+    /// What models cost. With it the report says what the run cost, and [`StopWhen::cost`] can be used.
+    #[must_use]
+    pub fn prices(mut self, prices: Prices) -> Self {
+        self.parts.prices = Some(prices);
+        self
+    }
+
+    /// What the run is watched for, and who is told besides the log and the screen; the rules of [`Alerts::default`] if not
+    /// set.
+    #[must_use]
+    pub fn alerts(mut self, alerts: Alerts) -> Self {
+        self.parts.alerts = alerts;
+        self
+    }
+
     /// Where algorithm and runners live, and how they stop. If not set: as the environment says, if `LIGHTNING_ROLE` or
     /// `AGL_CURRENT_ROLE` is set and the features `client` and `server` are there, and all in this process otherwise, with
     /// 5 s for the runners to finish what they have once the algorithm has returned.
@@ -469,7 +497,8 @@ impl<A> TrainerBuilder<A> {
     ///
     /// # Errors
     ///
-    /// [`TrainerError::NoRunners`], and [`TrainerError::RolloutConfig`] for time limits that make no sense.
+    /// [`TrainerError::NoRunners`], [`TrainerError::RolloutConfig`] for time limits that make no sense, and
+    /// [`TrainerError::Prices`] for a limit of cost without prices, or a price that is none.
     pub fn build<G: HasAlgorithm>(self) -> Result<G::Trainer, TrainerError>
     where
         A: Itself<G>,
@@ -479,6 +508,23 @@ impl<A> TrainerBuilder<A> {
         }
         crate::store::lifecycle::check_config(&self.parts.rollout_config)
             .map_err(TrainerError::RolloutConfig)?;
+        match &self.parts.prices {
+            None if self.parts.stop_when.needs_prices() => {
+                return Err(TrainerError::Prices(
+                    "`stop_when` has a limit of cost, but nothing says what models cost; give `prices`"
+                        .to_owned(),
+                ));
+            }
+            Some(prices) => {
+                if let Some((model, price)) = prices.nonsense() {
+                    return Err(TrainerError::Prices(format!(
+                        "the price of `{model}` is {} in and {} out; give numbers from 0",
+                        price.input, price.output
+                    )));
+                }
+            }
+            None => {}
+        }
         Ok(self.algorithm.itself().finish(self.parts))
     }
 }

@@ -21,6 +21,10 @@ pub enum TrainerError {
     #[error("`rollout_config`: {0}")]
     RolloutConfig(StoreError),
 
+    /// What the run costs cannot be told.
+    #[error("{0}")]
+    Prices(String),
+
     /// A dataset was given to an algorithm that would not look at it.
     #[error(
         "`{algorithm}` takes no `{slot}`, but one was given: leave it out of `fit`, or add the parameter `{slot}`"

@@ -126,7 +126,7 @@ struct Counting(RunContext);
 
 impl Hook for Counting {
     fn on_rollout_end<'a>(&'a self, _: &'a RolloutContext, end: &'a RolloutEnd) -> HookFuture<'a> {
-        self.0.count_attempt(end.succeeded(), &end.spans);
+        self.0.attempt_ended(&end.attempt, &end.spans);
         Box::pin(std::future::ready(Ok(())))
     }
 }

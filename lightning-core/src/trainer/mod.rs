@@ -12,6 +12,7 @@ mod display;
 mod error;
 mod failure;
 mod fleet;
+mod health;
 mod proxy;
 mod record;
 mod report;

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{beginning::Beginning, builder::Parts};
 use crate::{
-    run::{AlgorithmIdentity, ConfigurationHistory, RunContext, RunError, StopWhen, difference},
+    alerts::Alert,
+    run::{AlgorithmIdentity, ConfigurationHistory, Cost, RunContext, RunError, StopWhen, difference},
     types::{JsonObject, RolloutConfig, Timestamp},
 };
 
@@ -128,6 +129,9 @@ pub(super) struct RunRecord {
     ended: Option<Timestamp>,
     processes: Vec<Process>,
     state: RunState,
+    /// What models have cost, if that is known.
+    cost: Option<Cost>,
+    alerts: Vec<Alert>,
     error: Option<String>,
 }
 
@@ -185,12 +189,20 @@ impl RunRecord {
             ended: None,
             processes,
             state: RunState::Running,
+            cost: None,
+            alerts: Vec::new(),
             error: None,
         }
     }
 
     /// The run has ended, with this error if any.
-    pub(super) fn end(&mut self, ended: Timestamp, error: Option<String>) {
+    pub(super) fn end(
+        &mut self,
+        ended: Timestamp,
+        (cost, alerts): (Option<Cost>, Vec<Alert>),
+        error: Option<String>,
+    ) {
+        (self.cost, self.alerts) = (cost, alerts);
         self.ended = Some(ended);
         if let Some(process) = self.processes.last_mut() {
             process.ended = Some(ended);

@@ -13,6 +13,7 @@ use super::{
     display::Display,
     failure,
     fleet::{FleetWork, Own, Wanted},
+    health::Health,
     proxy::RunProxy,
     record::RunRecord,
 };
@@ -38,6 +39,7 @@ pub(super) struct Session<'a, T, O> {
     run: RunContext,
     cx: AlgorithmContext<T>,
     display: Display,
+    health: Arc<Health>,
     _ending: EndOnDrop,
     /// Holds the run folder, until all else is gone.
     beginning: Beginning,
@@ -95,12 +97,18 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
                 run_id: beginning.run_id.clone(),
             },
         ));
+        let health = Health::new(&parts.alerts, &beginning.run_id, parts.screen.clone());
+        let watcher = Arc::clone(&health);
         let mut run = RunContext::builder(beginning.run_id.clone(), Arc::clone(&filled))
             .seconds_before(beginning.seconds_before())
             .accept_changes(beginning.accepts_changes)
             .seed(parts.seed)
             .stop_when(parts.stop_when.clone())
             .stop_switch(parts.controls.stop_when.clone())
+            .prices(parts.prices.clone())
+            .watcher(Arc::new(move |attempt, spans| {
+                watcher.attempt_ended(attempt, spans)
+            }))
             .cancellation(parts.cancellation.child_token())
             .algorithm(identity(algorithm)?);
         if let Some(path) = &parts.run_dir {
@@ -142,6 +150,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             store,
             cx,
             display,
+            health,
             _ending: EndOnDrop(run.clone()),
             run,
             beginning,
@@ -178,7 +187,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             Err(error) => RunEnding::Failed(error.to_string()),
         };
         self.run.end(&ending);
-        self.display.end(&report);
+        self.display.end(&report, self.parts);
         if let Err(error) = &report {
             failure::tell(&self.parts.on_failure, &self.run, error).await;
         }
@@ -205,7 +214,11 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         let mut record = RunRecord::new(&self.run, self.parts, agent, tasks, &self.beginning, began);
         record.write(&self.run).await?;
         let report = self.execute().await.map(|output| self.report(output, began));
-        record.end(clock.now(), report.as_ref().err().map(ToString::to_string));
+        record.end(
+            clock.now(),
+            (self.run.cost(), self.health.alerts()),
+            report.as_ref().err().map(ToString::to_string),
+        );
         let written = report
             .as_ref()
             .ok()
@@ -298,18 +311,22 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
                 limits: self.parts.runner_limits,
                 fit: &spread.fit,
             };
-            let executed = spread.strategy.execute(work, interrupts, site).await;
-            return executed.map_err(|error| self.explain(error));
+            let run = async {
+                let output = spread.strategy.execute(work, interrupts, site).await;
+                output.map_err(|error| self.explain(error))
+            };
+            return self.health.during(&*self.store, run).await;
         }
         let strategy = match self.parts.strategy {
             Some(Strategy::SharedMemory(strategy)) => strategy,
             // A dry run is always here.
             _ => SharedMemory::default(),
         };
-        strategy
-            .execute(work, interrupts)
-            .await
-            .map_err(|error| self.explain(error))
+        let run = async {
+            let output = strategy.execute(work, interrupts).await;
+            output.map_err(|error| self.explain(error))
+        };
+        self.health.during(&*self.store, run).await
     }
 
     /// The resources to begin with are the latest when the algorithm begins, also of a run that is resumed.
@@ -395,6 +412,8 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             rollouts: run.rollout_counts(),
             reward_curve: run.reward_curve(),
             model_usage: run.model_usage(),
+            cost: run.cost(),
+            alerts: self.health.alerts(),
             began: self.beginning.began.unwrap_or(began),
             seconds: run.seconds(),
             resumed: self.beginning.processes.len(),

@@ -2,6 +2,8 @@
 
 mod changed;
 mod ending;
+#[cfg(feature = "client")]
+mod health;
 mod killed;
 mod steps;
 
