@@ -25,7 +25,7 @@ use crate::{
 
 const HIDDEN: &str = "[hidden]";
 
-/// A run file that was read, held against the [schema](super::schema), and found good.
+/// A run file that was read, held against the [schema](super::schema()), and found good.
 #[derive(Clone)]
 pub struct RunFile {
     path: Arc<Path>,
