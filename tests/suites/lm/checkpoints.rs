@@ -315,7 +315,7 @@ fn what_is_damaged_is_refused_with_its_name() {
                 &weights(path),
                 &[("model.norm.weight".to_owned(), vec![16], vec![1.0; 16])],
                 Width::F32,
-            )
+            );
         },
         "`model.embed_tokens.weight` is missing",
     );
