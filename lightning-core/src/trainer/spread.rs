@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     agent::Agent,
-    client::StoreClient,
+    client::{ClientError, StoreClient},
     execution::{ClientServer, Counted, DONE, Place, RunnerProcess, Strategy},
     runner::StopSignal,
     store::Store,
@@ -65,8 +65,13 @@ pub(super) async fn enter<T: Task>(
     let store = match &place {
         Place::Served { .. } => parts.store.open().await?,
         Place::Elsewhere { url, .. } => {
-            let connected = StoreClient::connect(url).await;
-            Arc::new(connected.map_err(|error| TrainerError::OpenStore(error.to_string()))?)
+            let refused = |error: ClientError| TrainerError::OpenStore(error.to_string());
+            let client = StoreClient::builder(url)
+                .token_from_env()
+                .build()
+                .map_err(refused)?;
+            client.probe().await.map_err(|error| refused(error.into()))?;
+            Arc::new(client)
         }
         Place::Runner { url } => {
             let stop = StopSignal::new();
