@@ -75,6 +75,7 @@ impl RunnerLimits {
     }
 
     /// Limits this process from now on.
+    #[cfg(feature = "client")]
     pub(crate) fn apply(self) -> Result<(), RunnerLimitError> {
         let Some(bytes) = self.memory_bytes else {
             return Ok(());
@@ -94,7 +95,7 @@ fn limit_memory(bytes: u64) -> Result<(), String> {
     setrlimit(Resource::Data, limit).map_err(|error| error.to_string())
 }
 
-#[cfg(not(all(feature = "client", any(target_os = "linux", target_os = "android"))))]
+#[cfg(all(feature = "client", not(any(target_os = "linux", target_os = "android"))))]
 fn limit_memory(_: u64) -> Result<(), String> {
-    Err("that needs Linux, and the feature `client` of lightning-core".to_owned())
+    Err("that needs Linux".to_owned())
 }

@@ -1,4 +1,11 @@
 //! How runners come by rollouts, and how they stop asking without leaving one behind.
+#![cfg_attr(
+    not(feature = "client"),
+    expect(
+        dead_code,
+        reason = "runners share their claims only where the store is behind a network"
+    )
+)]
 
 use std::{
     collections::VecDeque,

@@ -432,6 +432,7 @@ impl<T: Task> RunnerBuilder<T> {
     }
 
     /// Takes its rollouts from there, and not from the store.
+    #[cfg(feature = "client")]
     pub(crate) fn shared_claims(mut self, claims: Option<Arc<SharedClaims>>) -> Self {
         self.shared_claims = claims;
         self

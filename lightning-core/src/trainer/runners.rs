@@ -93,8 +93,8 @@ mod remote {
             }
         }
 
-        /// How long runners may take to finish what they have once the process was asked to end, or the store told them to;
-        /// 5 s if not set.
+        /// How long runners may take to finish what they have once the process was asked to end; 5 s if not set. When the
+        /// store tells them to stop, they take the time they need.
         #[must_use]
         pub fn stop_grace(mut self, grace: Duration) -> Self {
             self.stop_grace = grace;
@@ -163,9 +163,10 @@ mod remote {
         work.limits.apply()?;
         let refused = |error: ClientError| TrainerError::OpenStore(error.to_string());
         let mut client = StoreClient::builder(work.url).retry_for(parts.store_patience.min(RETRYING));
-        if let Some(token) = work.token {
-            client = client.token(token);
-        }
+        client = match work.token {
+            Some(token) => client.token(token),
+            None => client.token_from_env(),
+        };
         let client = client.build().map_err(refused)?;
         client.probe().await.map_err(|error| refused(error.into()))?;
         let store: Arc<dyn Store> = Arc::new(client);

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     agent::Agent,
-    client::StoreClient,
+    client::{ClientError, StoreClient},
     execution::{ClientServer, Counted, DONE, Place, RunnerProcess, Strategy},
     runner::StopSignal,
     store::Store,
@@ -91,8 +91,13 @@ impl Entered {
     pub(super) async fn open(self, parts: &Parts) -> Result<Spread, TrainerError> {
         let store = match &self.place {
             Place::Elsewhere { url, .. } | Place::Runner { url } => {
-                let connected = StoreClient::connect(url).await;
-                Arc::new(connected.map_err(|error| TrainerError::OpenStore(error.to_string()))?)
+                let refused = |error: ClientError| TrainerError::OpenStore(error.to_string());
+                let client = StoreClient::builder(url)
+                    .token_from_env()
+                    .build()
+                    .map_err(refused)?;
+                client.probe().await.map_err(|error| refused(error.into()))?;
+                Arc::new(client)
             }
             Place::Served { .. } => parts.store.open(parts.run_dir.as_deref()).await?,
         };

@@ -41,6 +41,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
         ],
     ),
     (&["opentelemetry_proto", "prost"], &["wire", "server"]),
+    (&["rustix"], &["execution"]),
     (&["rusqlite", "libsqlite3_sys"], &["store::sqlite"]),
     (&["candle_core", "safetensors", "tokenizers"], &["lm"]),
     (
