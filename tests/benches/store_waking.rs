@@ -63,7 +63,11 @@ async fn park(address: SocketAddr, requests: Vec<(String, String)>) -> Parked {
             let mut buffer = vec![0; 4096];
             let count = connection.read(&mut buffer).await.unwrap();
             let now = Instant::now();
-            assert!(buffer[..count].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&buffer));
+            assert!(
+                buffer[..count].starts_with(b"HTTP/1.1 200"),
+                "{}",
+                String::from_utf8_lossy(&buffer)
+            );
             let _ = arrived.send(now);
         });
     }
@@ -133,7 +137,9 @@ async fn bare(answer: String) -> Vec<Duration> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let serving = tokio::spawn(async move {
-        axum::serve(listener, Router::new().route("/wait/{index}", wait)).await.unwrap();
+        axum::serve(listener, Router::new().route("/wait/{index}", wait))
+            .await
+            .unwrap();
     });
     let requests = (0..WAITERS).map(|index| (format!("/wait/{index}"), "{}".to_owned()));
     let parked = park(address, requests.collect()).await;
@@ -198,6 +204,9 @@ fn main() {
     for (name, at) in [("p50", WOKEN / 2), ("p99", WOKEN * 99 / 100)] {
         let of = |rounds: &[Vec<Duration>]| median(rounds.iter().map(|round| round[at]));
         let (store, notify) = (of(&store), of(&notify));
-        println!("{name}   store {store:>7.1} µs   bare notify {notify:>7.1} µs   ratio {:>5.2}", store / notify);
+        println!(
+            "{name}   store {store:>7.1} µs   bare notify {notify:>7.1} µs   ratio {:>5.2}",
+            store / notify
+        );
     }
 }
