@@ -76,7 +76,8 @@ impl ChatStream {
                         raw: raw.clone(),
                     });
                 }
-                stream.record(&raw, answer.as_ref().err().map(ToString::to_string));
+                let problem = answer.as_ref().err().map(ToString::to_string);
+                stream.record(&raw, problem.as_deref());
                 stream.source = Source::Ended(answer);
             }
         }
@@ -169,13 +170,14 @@ impl ChatStream {
             None if complete || refused => self.model.read_json(raw.clone()),
             None => Err(ChatError::unavailable(BROKE_OFF)),
         };
-        self.record(&raw, answer.as_ref().err().map(ToString::to_string));
+        let problem = answer.as_ref().err().map(ToString::to_string);
+        self.record(&raw, problem.as_deref());
         self.source = Source::Ended(answer);
     }
 
-    fn record(&mut self, answer: &Value, problem: Option<String>) {
+    fn record(&mut self, answer: &Value, problem: Option<&str>) {
         if let Some(call) = self.call.take()
-            && let Err(error) = call.finish_with(answer, problem.as_deref())
+            && let Err(error) = call.finish_with(answer, problem)
         {
             unrecorded(&error);
         }
@@ -205,7 +207,7 @@ impl Drop for ChatStream {
     fn drop(&mut self) {
         if let Some(assembler) = self.assembler.take() {
             let Assembled { answer, .. } = assembler.finish();
-            self.record(&answer, Some(LEFT.to_owned()));
+            self.record(&answer, Some(LEFT));
         }
     }
 }

@@ -54,11 +54,8 @@ pub(super) async fn run(args: ProxyArgs) -> anyhow::Result<ExitCode> {
         "lightning: an LLM proxy{kept} listens on {}\n",
         proxy.url().unwrap_or_default()
     ))?;
-    loop {
-        match signals.next().await {
-            Asked::Reload => reload(&proxy, &args.config).await,
-            Asked::Stop => break,
-        }
+    while let Asked::Reload = signals.next().await {
+        reload(&proxy, &args.config).await;
     }
     // The first signal stops the proxy in order, the second at once.
     let stopping = proxy.stop();

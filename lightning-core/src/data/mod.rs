@@ -144,6 +144,7 @@ pub fn read_tasks<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Vec<T>,
 }
 
 /// The text of a file, which must be UTF-8, without a byte order mark.
+#[cfg(feature = "cli")]
 pub(crate) fn read_text(path: &Path) -> Result<String, DataError> {
     Source::read(path).map(Source::into_text)
 }

@@ -38,6 +38,7 @@ impl Source {
         &self.text
     }
 
+    #[cfg(feature = "cli")]
     pub(super) fn into_text(self) -> String {
         self.text
     }

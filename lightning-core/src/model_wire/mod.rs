@@ -7,6 +7,7 @@
 mod anthropic;
 pub(crate) mod attributes;
 mod chunks;
+#[cfg(feature = "llm-proxy")]
 mod one_shape;
 mod responses;
 #[cfg(any(feature = "client", feature = "llm-proxy"))]

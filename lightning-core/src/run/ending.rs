@@ -145,7 +145,7 @@ mod tests {
     fn the_temporary_folder_goes_with_the_run() {
         let folder = RunFolder::temporary();
         let path = temporary(&folder).unwrap();
-        std::fs::write(path.join("large"), "x").unwrap();
+        fs::write(path.join("large"), "x").unwrap();
         Exits::default().end(&folder, &RunEnding::Dropped);
         assert!(!path.exists() && folder.path().exists());
         Exits::default().end(&folder, &RunEnding::Dropped);

@@ -16,6 +16,10 @@ use crate::{
 };
 
 /// What runners work for.
+#[cfg_attr(
+    not(feature = "cli"),
+    expect(dead_code, reason = "only run files put others in the place of the trainer's")
+)]
 pub(crate) struct FleetWork {
     /// Where they meet the algorithm.
     pub(crate) store: Arc<dyn Store>,

@@ -107,7 +107,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             .stop_switch(parts.controls.stop_when.clone())
             .prices(parts.prices.clone())
             .watcher(Arc::new(move |attempt, spans| {
-                watcher.attempt_ended(attempt, spans)
+                watcher.attempt_ended(attempt, spans);
             }))
             .cancellation(parts.cancellation.child_token())
             .algorithm(identity(algorithm)?);

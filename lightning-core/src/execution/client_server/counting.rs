@@ -10,9 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::{
     run::RunContext,
     store::{Answer, LayeredStore, Store, StoreError, StoreLayer},
-    types::{
-        Attempt, AttemptQuery, AttemptedRollout, Rollout, RolloutId, SpanQuery, WorkerId,
-    },
+    types::{Attempt, AttemptQuery, AttemptedRollout, Rollout, RolloutId, SpanQuery, WorkerId},
 };
 
 /// Hears of attempts that have ended: as runners report them to a store that is served here, and as the algorithm waits for
