@@ -254,14 +254,21 @@ impl Caller {
 /// Processor time of the server for each request.
 fn cost(server: &Server, streams: bool) -> Duration {
     let mut callers: Vec<Caller> = (0..CONNECTIONS).map(|_| Caller::new(server, streams)).collect();
-    callers.iter_mut().for_each(|caller| drop(caller.call()));
+    for caller in &mut callers {
+        caller.call();
+    }
     let before = server.cpu();
     thread::scope(|scope| {
         for caller in &mut callers {
-            scope.spawn(|| (0..REQUESTS / CONNECTIONS).for_each(|_| drop(caller.call())));
+            scope.spawn(|| {
+                for _ in 0..REQUESTS / CONNECTIONS {
+                    caller.call();
+                }
+            });
         }
     });
     // What is recorded afterwards counts too.
+    #[expect(clippy::disallowed_methods, reason = "a benchmark, in which nothing else runs")]
     thread::sleep(Duration::from_millis(300));
     (server.cpu() - before) / u32::try_from(REQUESTS).unwrap()
 }
@@ -269,7 +276,9 @@ fn cost(server: &Server, streams: bool) -> Duration {
 /// Times at one connection: to the first byte, and to the last; sorted.
 fn latencies(server: &Server, streams: bool) -> [Vec<Duration>; 2] {
     let mut caller = Caller::new(server, streams);
-    (0..50).for_each(|_| drop(caller.call()));
+    for _ in 0..50 {
+        caller.call();
+    }
     let (mut first, mut last): (Vec<_>, Vec<_>) = (0..LATENCIES).map(|_| caller.call()).unzip();
     first.sort();
     last.sort();

@@ -336,10 +336,10 @@ async fn chunks_of_another_client_are_recorded_whole() {
 // ---- with a proxy in between
 
 #[rollout]
-async fn adding(task: &String, llm: Llm) -> anyhow::Result<f64> {
+async fn adding(task: String, llm: Llm) -> anyhow::Result<f64> {
     let model = llm.chat()?;
-    let plain = model.ask(&ask(task)).await?;
-    let streamed = model.stream(&ask(task)).await?.finish().await?;
+    let plain = model.ask(&ask(&task)).await?;
+    let streamed = model.stream(&ask(&task)).await?.finish().await?;
     anyhow::ensure!(plain.text == streamed.text, "{plain:?} {streamed:?}");
     let verdict = model
         .ask(&ask("Is that right?").role(semconv::ROLE_JUDGE))

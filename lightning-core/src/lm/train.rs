@@ -332,10 +332,10 @@ mod tests {
                 variable.set(&tensor).unwrap();
                 loss()
             };
-            for index in 0..original.len() {
+            for (index, exact) in gradient.iter().enumerate() {
                 let numeric = (shift(index, DELTA) - shift(index, -DELTA)) / (2.0 * DELTA);
-                let error = (gradient[index] - numeric).abs() / (1e-3 + numeric.abs());
-                assert!(error < 1e-5, "{name}[{index}]: {} but {numeric}", gradient[index]);
+                let error = (exact - numeric).abs() / (1e-3 + numeric.abs());
+                assert!(error < 1e-5, "{name}[{index}]: {exact} but {numeric}");
             }
             shift(0, 0.0);
             let touched = gradient.iter().filter(|number| **number != 0.0).count();

@@ -49,7 +49,7 @@ impl ProxiedCall {
             model,
             backend: "http://127.0.0.1:8000/v1".to_owned(),
             request: request.into(),
-            status: 200,
+            http_status: 200,
             streamed: asked["stream"] == true,
             content_encoding: None,
             response: Bytes::from(response.into()),
@@ -64,7 +64,7 @@ impl ProxiedCall {
 
     /// The status of the answer; 0 stands for no answer.
     pub fn status(mut self, status: u16) -> Self {
-        self.0.status = status;
+        self.0.http_status = status;
         self
     }
 
@@ -180,7 +180,7 @@ impl CallRecorder {
             longest_retry: Duration::from_millis(20),
             ..RecorderOptions::default()
         };
-        Self(Recorder::start(store, clock, Arc::new(RandomIds), options))
+        Self(Recorder::start(store, clock, Arc::new(RandomIds), &options))
     }
 
     /// Begins a call of this attempt.

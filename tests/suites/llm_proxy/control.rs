@@ -142,25 +142,25 @@ async fn models_that_cannot_be_leave_all_as_it_was() {
         ),
         (
             vec![with(&|m| {
-                m.backends[0].api_key = Some(SecretSource::env("LIGHTNING_NO_SUCH_KEY"))
+                m.backends[0].api_key = Some(SecretSource::env("LIGHTNING_NO_SUCH_KEY"));
             })],
             "`models[0].backends[0].api_key`: the environment variable `LIGHTNING_NO_SUCH_KEY` is not set",
         ),
         (
             vec![with(&|m| {
-                m.backends[0].api_key = Some(SecretSource::file("/no/such/key"))
+                m.backends[0].api_key = Some(SecretSource::file("/no/such/key"));
             })],
             "`models[0].backends[0].api_key`: the file `/no/such/key` cannot be read",
         ),
         (
             vec![with(&|m| {
-                m.backends[0] = ProxyBackend::new("http://h/v1").header("x\n", "v")
+                m.backends[0] = ProxyBackend::new("http://h/v1").header("x\n", "v");
             })],
             "`models[0].backends[0].headers.x\n`",
         ),
         (
             vec![with(&|m| {
-                m.backends[0] = ProxyBackend::new("http://h/v1").api_key("sk-a\nb")
+                m.backends[0] = ProxyBackend::new("http://h/v1").api_key("sk-a\nb");
             })],
             "`models[0].backends[0].api_key`: it holds characters",
         ),

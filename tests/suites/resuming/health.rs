@@ -44,7 +44,7 @@ fn trainer(alerts: Alerts) -> TrainerBuilder<With<u64, ()>> {
 /// Fails on odd tasks from 100 on, is silent on other ones from 100 on, and is good at the rest.
 async fn fit(alerts: Alerts, tasks: Vec<u64>) -> FitReport<()> {
     let agent = agent_fn(|task: u64, _| async move {
-        anyhow::ensure!(task < 100 || task % 2 == 0, "too hard");
+        anyhow::ensure!(task < 100 || task.is_multiple_of(2), "too hard");
         Ok(1.0)
     });
     let trainer = trainer(alerts).build().unwrap();

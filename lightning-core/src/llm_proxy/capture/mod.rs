@@ -37,7 +37,7 @@ pub(crate) struct Exchange {
     /// As the client sent it.
     pub(crate) request: Bytes,
     /// Of the answer; 0 if there was none.
-    pub(crate) status: u16,
+    pub(crate) http_status: u16,
     pub(crate) streamed: bool,
     pub(crate) content_encoding: Option<String>,
     /// A copy of what went to the client.

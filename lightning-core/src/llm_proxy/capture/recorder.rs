@@ -101,7 +101,7 @@ impl Recorder {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
-        options: RecorderOptions,
+        options: &RecorderOptions,
     ) -> Self {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
@@ -109,7 +109,7 @@ impl Recorder {
             options: options.clone(),
         });
         let stop = CancellationToken::new();
-        let writer = Writer::new(store, Arc::clone(&clock), ids, &options);
+        let writer = Writer::new(store, Arc::clone(&clock), ids, options);
         let task = tokio::spawn({
             let (shared, stop) = (Arc::clone(&shared), stop.clone());
             async move {

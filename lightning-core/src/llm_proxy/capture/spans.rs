@@ -148,7 +148,7 @@ impl Told {
             };
         };
         let cut = plain.cut || call.truncated;
-        let is_ok = (200..300).contains(&call.status);
+        let is_ok = (200..300).contains(&call.http_status);
         let (answer, early) = if is_stream(call.streamed, &plain.bytes) {
             let all = model_wire::assemble(call.endpoint, &plain.bytes);
             (
@@ -175,12 +175,12 @@ impl Told {
 
     /// What went wrong, in the server's words where it said some.
     fn failure(call: &Exchange, said: &Value) -> Option<String> {
-        if call.status == 0 {
+        if call.http_status == 0 {
             let error = call.error.as_deref().unwrap_or("nothing came back");
             return Some(format!("no answer: {error}"));
         }
         let refusal = attributes::refusal(said);
-        if (200..300).contains(&call.status) {
+        if (200..300).contains(&call.http_status) {
             return call.error.clone().or(refusal.as_deref().map(shortened));
         }
         let message = refusal
@@ -192,10 +192,10 @@ impl Told {
             .or_else(|| said.as_str().map(str::to_owned))
             .unwrap_or_else(|| said.to_string());
         Some(match message.as_str() {
-            "" => format!("the model's server answered {}", call.status),
+            "" => format!("the model's server answered {}", call.http_status),
             message => format!(
                 "the model's server answered {}: {}",
-                call.status,
+                call.http_status,
                 shortened(message)
             ),
         })
@@ -252,8 +252,8 @@ fn figures(call: &Exchange, cut: bool) -> JsonObject {
     put(semconv::CALL_RETRIES, call.retries.into());
     put(semconv::CALL_BACKEND, call.backend.as_str().into());
     put(semconv::CALL_UPSTREAM_MODEL, call.upstream_model.as_str().into());
-    if call.status != 0 {
-        put(semconv::HTTP_STATUS, call.status.into());
+    if call.http_status != 0 {
+        put(semconv::HTTP_STATUS, call.http_status.into());
     }
     if cut {
         put(semconv::CALL_TRUNCATED, true.into());

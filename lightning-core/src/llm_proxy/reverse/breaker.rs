@@ -80,7 +80,9 @@ mod tests {
     #[test]
     fn a_probe_of_which_nothing_is_heard_does_not_close_it_for_good() {
         let mut breaker = Breaker::default();
-        (0..3).for_each(|_| drop(breaker.failed(at(0.0), &LIMITS)));
+        for _ in 0..3 {
+            breaker.failed(at(0.0), &LIMITS);
+        }
         assert!(breaker.admits(at(10.0), &LIMITS) && !breaker.admits(at(19.0), &LIMITS));
         assert!(breaker.admits(at(20.0), &LIMITS));
     }

@@ -344,7 +344,7 @@ impl<'a> Call<'a> {
             upstream_model: String::new(),
             backend: String::new(),
             request: body.clone(),
-            status: 0,
+            http_status: 0,
             streamed: outline.is_true(body, "stream"),
             content_encoding: None,
             response: Bytes::new(),
@@ -389,7 +389,7 @@ impl<'a> Call<'a> {
         }
         record.note(|exchange| {
             let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-            exchange.status = head.status.as_u16();
+            exchange.http_status = head.status.as_u16();
             exchange.streamed =
                 text(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/event-stream"));
             exchange.content_encoding = text(header::CONTENT_ENCODING).map(str::to_owned);

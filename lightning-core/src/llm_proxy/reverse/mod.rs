@@ -211,7 +211,7 @@ impl ReverseProxy {
         let store = lock(&inner.store).clone();
         let recorder = store.as_ref().map(|store| {
             let (clock, ids) = (Arc::clone(&shared.clock), Arc::clone(&shared.ids));
-            Recorder::start(Arc::clone(store), clock, ids, RecorderOptions::default())
+            Recorder::start(Arc::clone(store), clock, ids, &RecorderOptions::default())
         });
         let serving = Arc::new(Serving {
             shared,
