@@ -52,7 +52,7 @@ pub(crate) enum Endpoint {
     Messages,
 }
 
-#[cfg(feature = "llm-proxy")]
+#[cfg(all(feature = "llm-proxy", any(test, feature = "testing")))]
 impl Endpoint {
     /// The interface at this path, which begins with `/v1/`.
     pub(crate) fn of_path(path: &str) -> Option<Self> {

@@ -47,8 +47,10 @@ pub(super) fn runner<T: Task>(
 
 #[cfg(feature = "client")]
 pub use remote::RunnerOnly;
+#[cfg(all(feature = "client", feature = "server"))]
+pub(super) use remote::Work;
 #[cfg(feature = "client")]
-pub(super) use remote::{Work, work};
+pub(super) use remote::work;
 
 #[cfg(feature = "client")]
 mod remote {

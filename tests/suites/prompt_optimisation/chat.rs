@@ -253,7 +253,7 @@ async fn calls_within_a_rollout_are_recorded_with_their_role() {
         .unwrap();
     assert_eq!(
         report.output,
-        ["agent None Error"],
+        ["agent Some(\"small\") Error"],
         "a call without an answer is one, too"
     );
     assert_eq!(report.rollouts.failed, 1);
