@@ -46,7 +46,7 @@ impl ModelConfig {
     /// use lightning_core::lm::{ByteTokenizer, ModelConfig};
     ///
     /// let config = ModelConfig::small(ByteTokenizer::VOCABULARY, 64, 2, 4);
-    /// assert_eq!(config.parameters(), 115_520);
+    /// assert_eq!(config.parameters(), 115_072);
     /// ```
     pub fn small(vocabulary: usize, width: usize, layers: usize, heads: usize) -> Self {
         Self {

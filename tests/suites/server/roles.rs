@@ -47,6 +47,7 @@ GET  /v1/agl/health                                      nobody stranger read ru
 POST /v1/agl/queues/rollouts/enqueue                     admin
 POST /v1/agl/queues/rollouts/dequeue                     runner admin
 POST /v1/agl/queues/rollouts/drain                       admin
+POST /v1/agl/queues/rollouts/leave                       runner admin
 GET  /v1/agl/rollouts                                    read admin
 POST /v1/agl/rollouts                                    admin
 POST /v1/agl/rollouts/search                             read admin
