@@ -14,6 +14,10 @@ struct OptimisePrompts;
 #[doc = include_str!("../../docs/src/run-a-store.md")]
 struct RunAStore;
 
+#[cfg(feature = "full")]
+#[doc = include_str!("../../docs/src/many-processes.md")]
+struct ManyProcesses;
+
 #[doc = include_str!("../../docs/src/store.md")]
 struct Store;
 

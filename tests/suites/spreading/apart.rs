@@ -1,8 +1,13 @@
 //! Algorithm, runners and store apart, each in a process that was started by hand.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::program::{SIGINT, start, start_with};
+use crate::{
+    program::{SIGINT, start, start_with},
+    relay::Relay,
+};
 
 /// A port that nobody listens on.
 fn free_port() -> u16 {
@@ -106,4 +111,48 @@ fn a_memory_limit_beside_the_algorithm_is_refused() {
         ended.said
     );
     ended.nothing_is_left();
+}
+
+/// How long a link is cut: longer than the store takes a silent runner for alive. `LIGHTNING_TEST_CUT_SECONDS` makes it the
+/// 20 s or 30 s of a real one.
+pub(crate) fn cut_time() -> Duration {
+    let seconds = std::env::var("LIGHTNING_TEST_CUT_SECONDS").ok();
+    Duration::from_secs_f64(seconds.map_or(3.0, |seconds| seconds.parse().unwrap()))
+}
+
+#[test]
+fn a_runner_that_cannot_reach_the_store_for_a_while_goes_on_and_every_rollout_ends_once() {
+    three_processes_with_a_cut();
+}
+
+pub(crate) fn three_processes_with_a_cut() {
+    let port = free_port();
+    // Three programs with the link of one of them in our hands; as three machines, they would differ in their addresses.
+    let mut algorithm = start(&json!({"role": "algorithm", "port": port, "tasks": 24, "then": "wait"}));
+    algorithm.until("enqueued");
+    let relay = Relay::to(port);
+    let url = format!("http://{}", relay.address);
+    let mut runner = start(&json!({"role": "only", "url": url, "runners": 4, "takes": 300}));
+    for _ in 0..6 {
+        runner.until_begun();
+    }
+    relay.cut();
+    std::thread::sleep(cut_time());
+    relay.heal();
+    algorithm.until("all ended");
+    algorithm.send(SIGINT);
+    let ended = algorithm.end();
+    let rollouts = ended.rollouts();
+    assert_eq!(rollouts.len(), 24);
+    assert!(
+        rollouts.iter().all(|rollout| rollout.status == "succeeded"),
+        "{rollouts:?}"
+    );
+    ended.no_attempt_is_open();
+    assert!(
+        rollouts.iter().any(|rollout| rollout.attempts.len() > 1),
+        "the cut was noticed: {rollouts:?}"
+    );
+    let ended = runner.end();
+    assert!(ended.status.success(), "{:#?}", ended.said);
 }

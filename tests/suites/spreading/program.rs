@@ -46,7 +46,20 @@ pub(crate) fn start(settings: &Value) -> Program {
 }
 
 pub(crate) fn start_with(settings: &Value, environment: &[(&str, &str)]) -> Program {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_spread"));
+    start_in(None, settings, environment)
+}
+
+/// On a machine, which is a network namespace.
+pub(crate) fn start_in(machine: Option<&str>, settings: &Value, environment: &[(&str, &str)]) -> Program {
+    let program = env!("CARGO_BIN_EXE_spread");
+    let mut command = match machine {
+        None => Command::new(program),
+        Some(machine) => {
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", machine, program]);
+            command
+        }
+    };
     command
         .arg(settings.to_string())
         .envs(environment.iter().copied())

@@ -1,0 +1,153 @@
+//! Store, algorithm and runners on three machines: network namespaces, joined by a bridge, with a link that is cut.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::json;
+
+use crate::{apart::cut_time, program::start_in};
+
+/// A bridge and machines at it, which go when this is dropped.
+struct Network {
+    name: String,
+    machines: usize,
+}
+
+fn ip(arguments: &[&str]) -> bool {
+    let output = Command::new("ip")
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    output.status().is_ok_and(|status| status.success())
+}
+
+impl Network {
+    /// `None` where the system does not let us.
+    fn of(machines: usize) -> Option<Self> {
+        let network = Self {
+            name: format!("lightning-{}", std::process::id()),
+            machines,
+        };
+        network.join().then_some(network)
+    }
+
+    fn machine(&self, number: usize) -> String {
+        format!("{}-{number}", self.name)
+    }
+
+    fn join(&self) -> bool {
+        let hub = self.machine(0);
+        let inside = |machine: &str, arguments: &[&str]| ip(&[&["-n", machine], arguments].concat());
+        if !(ip(&["netns", "add", &hub])
+            && inside(&hub, &["link", "add", "bridge", "type", "bridge"])
+            && inside(&hub, &["link", "set", "bridge", "up"]))
+        {
+            return false;
+        }
+        (1..=self.machines).all(|number| {
+            let (machine, port) = (self.machine(number), format!("port{number}"));
+            let address = format!("{}/24", Self::address(number));
+            ip(&["netns", "add", &machine])
+                && inside(
+                    &hub,
+                    &[
+                        "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &machine,
+                    ],
+                )
+                && inside(&hub, &["link", "set", &port, "master", "bridge"])
+                && inside(&hub, &["link", "set", &port, "up"])
+                && inside(&machine, &["link", "set", "lo", "up"])
+                && inside(&machine, &["addr", "add", &address, "dev", "eth0"])
+                && inside(&machine, &["link", "set", "eth0", "up"])
+        })
+    }
+
+    fn address(number: usize) -> String {
+        format!("10.77.0.{number}")
+    }
+
+    fn link(&self, number: usize, state: &str) {
+        assert!(ip(&[
+            "-n",
+            &self.machine(0),
+            "link",
+            "set",
+            &format!("port{number}"),
+            state
+        ]));
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for number in 0..=self.machines {
+            ip(&["netns", "del", &self.machine(number)]);
+        }
+    }
+}
+
+/// The program `lightning store` on a machine.
+struct StoreProgram(Child);
+
+impl Drop for StoreProgram {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn three_machines_finish_every_rollout_once_although_a_link_is_cut() {
+    let Some(network) = Network::of(3) else {
+        eprintln!(
+            "no network namespaces here, so three processes with a relay between them stand for three machines"
+        );
+        crate::apart::three_processes_with_a_cut();
+        return;
+    };
+    let mut store = Command::new("ip")
+        .args([
+            "netns",
+            "exec",
+            &network.machine(1),
+            env!("CARGO_BIN_EXE_lightning_under_test"),
+        ])
+        .args(["store", "--insecure", "--host", &Network::address(1)])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut listens = String::new();
+    BufReader::new(store.stdout.take().unwrap())
+        .read_line(&mut listens)
+        .unwrap();
+    assert!(listens.contains("listens on"), "{listens}");
+    let _store = StoreProgram(store);
+    let url = format!("http://{}:4747", Network::address(1));
+    let algorithm = json!({"role": "algorithm", "url": url, "tasks": 24});
+    let mut algorithm = start_in(Some(&network.machine(2)), &algorithm, &[]);
+    algorithm.until("enqueued");
+    let runner = json!({"role": "only", "url": url, "runners": 4, "takes": 300, "patience": 120_000});
+    let mut runner = start_in(Some(&network.machine(3)), &runner, &[]);
+    for _ in 0..6 {
+        runner.until_begun();
+    }
+    network.link(3, "down");
+    std::thread::sleep(cut_time());
+    network.link(3, "up");
+    let ended = algorithm.end();
+    assert!(ended.status.success(), "{:#?}", ended.said);
+    assert_eq!(ended.json("report: ")["output"], json!({"succeeded": 24}));
+    let rollouts = ended.rollouts();
+    assert_eq!(rollouts.len(), 24);
+    assert!(
+        rollouts.iter().all(|rollout| rollout.status == "succeeded"),
+        "{rollouts:?}"
+    );
+    ended.no_attempt_is_open();
+    assert!(cut_time() < Duration::from_secs(2) || rollouts.iter().any(|rollout| rollout.attempts.len() > 1));
+    assert!(runner.end().status.success());
+}
