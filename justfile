@@ -23,6 +23,10 @@ bench-durable *part:
     cargo bench -p lightning-tests --features full --bench durable_store --locked -- {{ part }}
     cargo bench -p lightning-tests --features full --bench store_verbs --locked -- sqlite
 
+# What the LLM proxy costs beside a bare byte forwarder.
+bench-proxy:
+    cargo bench -p lightning-tests --features full --bench proxy --locked
+
 # Kill a process that writes to the durable store, 300 times; about ten minutes.
 crash rounds="300":
     LIGHTNING_CRASH_ROUNDS={{ rounds }} cargo test -p lightning-tests --features full --test crash --locked -- --nocapture

@@ -18,16 +18,17 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `testing` | `testing`: rollouts step by step, assertions, a scripted LLM server, clock and ids by hand, a store that fails on demand, the conformance suite of stores |
-//! | `cli` | `cli`: the program `lightning`, which runs a store and looks into one |
+//! | `cli` | `config`: run files; `cli`: the program `lightning`, which runs them, runs a store, and looks into one |
 //! | `client` | `client`: a store behind a URL, also one of Python's `agl store`; `chat::HttpChat`: a model behind a URL |
 //! | `llm-proxy` | [`llm_proxy`]: the reverse proxy between agents and models, which records their calls |
-//! | `lm` | `lm`: a small language model that is trained and run in the process, on the CPU |
+//! | `lm` | `lm`: a small language model that is trained and run in the process, on the CPU; with `server`, also `model_server`: that model behind an OpenAI-style endpoint |
 //! | `server` | `server`: any store over HTTP, in the wire format of `agentlightning==0.3.0`, with OTLP and metrics |
 //! | `sqlite` | [`store`]: `SqliteStore`, a durable store in one file, with SQLite compiled in |
 //! | `full` | all of the above |
 
 pub mod adapter;
 pub mod agent;
+pub mod alerts;
 pub mod algorithm;
 pub mod chat;
 #[cfg(feature = "cli")]
@@ -35,6 +36,8 @@ pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod clock;
+#[cfg(feature = "cli")]
+pub mod config;
 pub mod data;
 pub mod emitter;
 pub mod execution;
@@ -45,6 +48,8 @@ pub mod llm_proxy;
 #[cfg(feature = "lm")]
 pub mod lm;
 pub mod logging;
+#[cfg(all(feature = "lm", feature = "server"))]
+pub mod model_server;
 mod model_wire;
 pub mod prelude;
 pub mod registry;

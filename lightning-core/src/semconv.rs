@@ -119,3 +119,12 @@ pub const EXCEPTION_EVENT: &str = "exception";
 
 /// In the metadata of an attempt: why it failed, in words.
 pub const ATTEMPT_REASON: &str = "reason";
+/// In the metadata of an attempt: `true` if it failed only because whoever executed it was stopped.
+pub const ATTEMPT_INTERRUPTED: &str = "interrupted";
+
+/// In the metadata of a rollout: the run that it belongs to.
+pub const RUN_ID: &str = "run_id";
+/// In the metadata of a rollout: what it evaluates, by which the run finds it again.
+pub const EVALUATION: &str = "evaluation";
+/// In the metadata of a rollout that was cancelled: `true` if the run takes it up again when it needs it.
+pub const SET_ASIDE: &str = "set_aside";

@@ -47,3 +47,25 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
+
+/// Sends JSON to an address, and wants to hear that it was taken. Errors in words, without the address, which may hold a
+/// password.
+pub(crate) async fn post_json(url: &str, body: Vec<u8>, timeout: Duration) -> Result<(), String> {
+    let url = Url::parse(url).map_err(|error| format!("the address is no URL: {error}"))?;
+    let client = client_for(&url, timeout).map_err(|error| match error {
+        SetUpError::Http(error) => error.without_url().to_string(),
+        SetUpError::Tls(error) => error.to_string(),
+    })?;
+    let sent = client
+        .post(url)
+        .timeout(timeout)
+        .header(reqwest::header::CONTENT_TYPE, "application/json")
+        .body(body)
+        .send()
+        .await;
+    match sent {
+        Ok(response) if response.status().is_success() => Ok(()),
+        Ok(response) => Err(format!("the answer was {}", response.status())),
+        Err(error) => Err(error.without_url().to_string()),
+    }
+}

@@ -7,8 +7,16 @@ struct Introduction;
 struct FirstAlgorithm;
 
 #[cfg(feature = "full")]
+#[doc = include_str!("../../docs/src/call-a-model.md")]
+struct CallAModel;
+
+#[cfg(feature = "full")]
 #[doc = include_str!("../../docs/src/optimise-prompts.md")]
 struct OptimisePrompts;
+
+#[cfg(feature = "full")]
+#[doc = include_str!("../../docs/src/run-files.md")]
+struct RunFiles;
 
 #[cfg(feature = "full")]
 #[doc = include_str!("../../docs/src/run-a-store.md")]
@@ -17,6 +25,10 @@ struct RunAStore;
 #[cfg(feature = "full")]
 #[doc = include_str!("../../docs/src/many-processes.md")]
 struct ManyProcesses;
+
+#[cfg(feature = "full")]
+#[doc = include_str!("../../docs/src/llm-proxy.md")]
+struct LlmProxy;
 
 #[doc = include_str!("../../docs/src/store.md")]
 struct Store;
@@ -34,8 +46,14 @@ struct TracesToData;
 #[doc = include_str!("../../docs/src/write-an-adapter.md")]
 struct WriteAnAdapter;
 
+#[doc = include_str!("../../docs/src/resume.md")]
+struct Resume;
+
 #[doc = include_str!("../../docs/src/watch-a-run.md")]
 struct WatchARun;
+
+#[doc = include_str!("../../docs/src/when-a-run-goes-wrong.md")]
+struct WhenARunGoesWrong;
 
 #[doc = include_str!("../../README.md")]
 struct Readme;

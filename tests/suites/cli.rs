@@ -462,6 +462,127 @@ fn a_durable_store_has_everything_after_it_was_killed() {
     );
 }
 
+/// What a command says on both outputs, and whether it went well.
+fn said(command: &mut Command) -> (bool, String) {
+    let output = command.output().unwrap();
+    let text = [&*output.stdout, &*output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn a_whole_store_moves_between_kinds_and_what_is_old_can_be_taken_out() {
+    let folder = lightning_tests::scratch::Scratch::fast();
+    let path = |name: &str| folder.path(name).to_str().unwrap().to_owned();
+    let running = Running::start(&[]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let store = StoreClient::connect(&running.url).await.unwrap();
+        let resources =
+            NamedResources::new().with("main", Llm::new("http://x/v1", "m").with_api_key("sk-secret"));
+        store.add_resources(resources).await.unwrap();
+        store
+            .enqueue_rollout(NewRollout::new(json!("waits")))
+            .await
+            .unwrap();
+        for number in 0..3 {
+            let started = store
+                .start_rollout(NewRollout::new(json!(number)), Some("w".into()))
+                .await
+                .unwrap();
+            let (id, attempt) = (started.rollout_id.clone(), started.attempt.attempt_id.clone());
+            store
+                .add_span(Span::new(id.clone(), attempt, 1, "t", "s", "n"))
+                .await
+                .unwrap();
+            let patch = AttemptPatch::status(AttemptStatus::Succeeded);
+            store.update_attempt(id, AttemptRef::Latest, patch).await.unwrap();
+        }
+    });
+    let (first, second, third) = (path("1.jsonl"), path("2.jsonl"), path("3.jsonl"));
+    let (db, url) = (path("store.db"), format!("sqlite:{}", path("store.db")));
+    let do_it = |arguments: &[&str]| {
+        let (success, told) = said(lightning().arg("store").args(arguments));
+        assert!(success, "{arguments:?}: {told}");
+        told
+    };
+    let told = do_it(&["export", &running.url, "--output", &first]);
+    assert!(
+        told.contains("wrote 4 rollouts, 3 attempts, 3 spans, 1 versions of resources, 1 workers"),
+        "{told}"
+    );
+    do_it(&["import", &url, "--input", &first]);
+    assert!(do_it(&["check", &db]).contains("sound"));
+    do_it(&["export", &url, "--output", &second]);
+    let lines = std::fs::read_to_string(&first).unwrap();
+    assert_eq!(std::fs::read_to_string(&second).unwrap(), lines);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(&first).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let told = do_it(&["import", &running.url, "--input", &first]);
+    assert!(told.contains("9 records were there already"), "{told}");
+
+    assert!(do_it(&["purge", &url, "--older-than", "1d"]).contains("took out 0 rollouts"));
+    let told = do_it(&["archive", &url, "--older-than", "0s", "--output", &third]);
+    assert!(
+        told.contains("wrote 3 rollouts") && told.contains("took out 3 rollouts, 3 attempts, 3 spans"),
+        "{told}"
+    );
+    assert!(do_it(&["check", &db]).contains("sound"));
+    assert!(do_it(&["import", &url, "--input", &third]).contains("took in 3 rollouts"));
+    assert!(do_it(&["check", &db]).contains("sound"));
+    let told = do_it(&["purge", &url, "--older-than", "0s"]);
+    assert!(told.contains("took out 3 rollouts"), "{told}");
+    let refuse = |arguments: &[&str], part: &str| {
+        let (success, told) = said(lightning().arg("store").args(arguments));
+        assert!(!success && told.contains(part), "{arguments:?}: {told}");
+    };
+    refuse(&["export", &url, "--output", &first], "cannot make");
+    std::fs::write(&second, &lines[..lines.len() / 2]).unwrap();
+    refuse(&["import", &url, "--input", &second], "line ");
+    std::fs::write(&second, lines.rsplit_once("{\"end\"").unwrap().0).unwrap();
+    refuse(&["import", &url, "--input", &second], "cut off");
+    std::fs::write(&second, "{}\n").unwrap();
+    refuse(&["import", &url, "--input", &second], "no export of a store");
+    std::fs::write(
+        &second,
+        lines.replace("\"status\":\"succeeded\"", "\"status\":\"running\""),
+    )
+    .unwrap();
+    refuse(&["import", "memory:", "--input", &second], "refused");
+    refuse(&["purge", &url, "--older-than", "soon"], "30d");
+    refuse(&["check", &path("none.db")], "none.db");
+}
+
+#[test]
+fn a_file_that_is_not_sound_is_said_so_violation_by_violation() {
+    let folder = lightning_tests::scratch::Scratch::fast();
+    let path = folder.path("store.db");
+    let store = lightning_core::store::SqliteStore::open(&path).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime
+        .block_on(store.enqueue_rollout(NewRollout::new(json!(1))))
+        .unwrap();
+    drop(store);
+    let broken = rusqlite::Connection::open(&path).unwrap();
+    broken
+        .execute_batch("UPDATE rollouts SET queue_place = NULL; DELETE FROM inputs")
+        .unwrap();
+    drop(broken);
+    let (success, told) = said(lightning().args(["store", "check"]).arg(&path));
+    assert!(!success, "{told}");
+    for problem in [
+        "is not in the queue",
+        "has no input",
+        "the sums are",
+        "3 problems",
+    ] {
+        assert!(told.contains(problem), "{problem:?} in {told}");
+    }
+}
+
 #[test]
 fn a_backend_that_is_none_is_said_so() {
     for (backend, expected) in [

@@ -1,12 +1,13 @@
 //! From what a model's proxy recorded to triplets.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use regex::Regex;
 use serde_json::Value;
 
 use super::{
-    AdaptError, EmptyReason, InvalidPattern, LeftOut, RewardPolicy, TraceAdapter, Triplets, call_span,
+    AdaptError, EmptyReason, InvalidPattern, LeftOut, RewardPolicy, TraceAdapter, Triplet, Triplets,
+    call_span,
     calls::CallFilter,
     error::names,
     lineage::within,
@@ -30,8 +31,9 @@ const RAW_ID: &str = "llm.hosted_vllm.id";
 /// Triplets from the spans that a model's proxy recorded, ordered by sequence id alone: proxies run on other machines than
 /// agents, and the clocks of two machines cannot be compared.
 ///
-/// A call is a span with token ids: the raw request as it was passed on, or else the request around it. What has the id of
-/// an earlier answer is the same call told twice. Calls of the role `judge` are left out, and whatever lies within them.
+/// A call is a span with token ids: the raw request as it was passed on, or else the request around it. What the raw one
+/// does not tell, such as the texts, is read off the request. What has the id of an earlier answer is the same call told
+/// twice. Calls of the role `judge` are left out, and whatever lies within them.
 ///
 /// Rewards go to calls by links first, then by the [`RewardPolicy`], of which
 /// [`FirstOccurrence`](RewardPolicy::FirstOccurrence) here means: to the latest call with a smaller sequence id that has none
@@ -109,6 +111,8 @@ impl ProxyToTriplets {
     fn find<'a>(&self, spans: &[&'a Span]) -> Result<(Vec<Call<'a>>, LeftOut), AdaptError> {
         let (mut calls, mut left_out, mut answers) = (Vec::new(), LeftOut::default(), HashSet::new());
         let role_left_out = within(spans, |span| self.filter.leaves_out_role_of(span));
+        let requests = spans.iter().filter(|span| self.is_request(span));
+        let requests: HashMap<&str, &Span> = requests.map(|span| (span.span_id.as_str(), *span)).collect();
         // Of the spans without token ids, those whose call no other span tells.
         let (mut without, mut told) = (Vec::new(), HashSet::new());
         for (span, role_left_out) in spans.iter().zip(role_left_out) {
@@ -129,8 +133,10 @@ impl ProxyToTriplets {
                 left_out.repeated += 1;
                 continue;
             }
+            let around = parent_id(span).and_then(|parent| requests.get(parent).copied());
             calls.push(Call {
                 span,
+                around,
                 prompt,
                 response,
                 answer,
@@ -171,6 +177,8 @@ impl ProxyToTriplets {
 
 struct Call<'a> {
     span: &'a Span,
+    /// The request, if the span is the raw one within it.
+    around: Option<&'a Span>,
     prompt: Vec<u32>,
     response: Vec<u32>,
     answer: Option<&'a str>,
@@ -198,6 +206,9 @@ impl TraceAdapter for ProxyToTriplets {
         let unmatched = matching.unmatched(&rewards, required_by, &spans)?;
         let triplets = calls.into_iter().zip(matching.of_calls).map(|(call, reward)| {
             let mut triplet = call_span::triplet(call.span, None)?;
+            if let Some(around) = call.around {
+                fill_in(&mut triplet, call_span::triplet(around, None)?);
+            }
             triplet.prompt.token_ids = call.prompt;
             triplet.response.token_ids = call.response;
             triplet.metadata.response_id = call.answer.map(str::to_owned);
@@ -210,6 +221,19 @@ impl TraceAdapter for ProxyToTriplets {
             left_out,
         })
     }
+}
+
+/// Takes over what the triplet does not say itself.
+fn fill_in(triplet: &mut Triplet, around: Triplet) {
+    let (prompt, response, metadata) = (&mut triplet.prompt, &mut triplet.response, &mut triplet.metadata);
+    if prompt.raw_content.is_none() {
+        (prompt.raw_content, prompt.image_urls) = (around.prompt.raw_content, around.prompt.image_urls);
+    }
+    response.raw_content = response.raw_content.take().or(around.response.raw_content);
+    response.logprobs = response.logprobs.take().or(around.response.logprobs);
+    metadata.request = metadata.request.take().or(around.metadata.request);
+    // The raw one says no more of the answer than why it ended.
+    metadata.response = around.metadata.response.or(metadata.response.take());
 }
 
 fn answer_id(attributes: &JsonObject) -> Option<&str> {

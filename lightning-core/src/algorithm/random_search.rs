@@ -122,6 +122,7 @@ pub async fn random_search<T: Task>(
                     proposal_model.as_deref(),
                     which,
                     &instruction_prompts[which],
+                    format!("candidate {index}, {ROLE_PROPOSAL}"),
                     tasks.collect(),
                 )
             });
@@ -148,6 +149,7 @@ async fn propose<T: Task>(
     name: Option<&str>,
     which: usize,
     prompt: &PromptTemplate,
+    place: String,
     tasks: Vec<&T>,
 ) -> Result<Proposed, Halt> {
     let mut shown = String::new();
@@ -162,7 +164,7 @@ async fn propose<T: Task>(
             "tasks": shown,
         }))
         .map_err(anyhow::Error::from)?;
-    let proposed = match search.ask(model, name, ROLE_PROPOSAL, text).await? {
+    let proposed = match search.ask(model, name, ROLE_PROPOSAL, &place, text).await? {
         Ok(answer) => proposed_text(&answer)
             .map(str::to_owned)
             .map_err(|reason| (Some(answer.text.clone()), reason)),

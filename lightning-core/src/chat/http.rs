@@ -4,11 +4,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use reqwest::{StatusCode, Url, header};
-use serde_json::Value;
-use tokio::sync::Semaphore;
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{ChatAnswer, ChatError, ChatFuture, ChatModel, ChatRequest};
+use super::{ChatAnswer, ChatError, ChatFuture, ChatModel, ChatRequest, ChatStream, begin, end};
 use crate::{
+    emitter::ModelCall,
     transport::{self, SetUpError},
     types::{JsonObject, Llm, without_password},
 };
@@ -47,6 +48,11 @@ pub enum HttpChatError {
 /// seconds is waited for, unless it is longer than the longest delay. Every other refusal is final. The key enters neither
 /// errors nor `Debug`.
 ///
+/// Within a rollout, [`ask`](ChatModel::ask) and [`stream`](Self::stream) record the call with what is sent, the endpoint's
+/// parameters included. Not so if the endpoint belongs to a proxy that records the calls of this attempt, as that of a
+/// [`ProxyLlm`](crate::types::ProxyLlm) does: they would be counted twice. A call with a role of its own, such as a judge's, is
+/// then sent past the attempt's path and recorded here, since a proxy knows no roles.
+///
 /// ```no_run
 /// use lightning_core::{
 ///     chat::{ChatModel as _, ChatRequest, HttpChat, Message},
@@ -64,6 +70,8 @@ pub enum HttpChatError {
 pub struct HttpChat {
     llm: Llm,
     url: Url,
+    /// Where the proxy takes calls that it does not record, if `url` is one's that does.
+    beside: Option<Url>,
     http: reqwest::Client,
     options: Options,
     in_flight: Arc<Semaphore>,
@@ -122,6 +130,7 @@ impl HttpChat {
         };
         Ok(Self {
             llm,
+            beside: beside(&url),
             url,
             http,
             options: self.options,
@@ -134,8 +143,44 @@ impl HttpChat {
         &self.llm
     }
 
+    /// The answer in pieces, as the model writes it.
+    ///
+    /// Whatever may go better is tried again until the answer begins; after that, an error is final. The time limit holds for
+    /// the beginning, and then for each piece. Usage is asked for, unless the request sets `stream_options`.
+    ///
+    /// ```no_run
+    /// # use lightning_core::{chat::{ChatRequest, Message}, types::Llm};
+    /// # async fn example(llm: Llm) -> anyhow::Result<()> {
+    /// let model = llm.chat()?;
+    /// let mut stream = model.stream(&ChatRequest::new([Message::user("Tell me a story.")])).await?;
+    /// while let Some(piece) = stream.next().await? {
+    ///     print!("{}", piece.text);
+    /// }
+    /// let answer = stream.finish().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`ChatError`].
+    pub async fn stream(&self, request: &ChatRequest) -> Result<ChatStream, ChatError> {
+        let mut body = self.body(request)?;
+        body.insert("stream".to_owned(), true.into());
+        body.entry("stream_options")
+            .or_insert_with(|| json!({"include_usage": true}));
+        let call = self.begin(request, &body);
+        match self.send(request, &body).await {
+            Ok((begun, permit)) => Ok(ChatStream::new(self.clone(), begun, permit, call)),
+            Err(error) => {
+                end(call, &Err(error.clone()));
+                Err(error)
+            }
+        }
+    }
+
     /// The body of a request: the endpoint's own parameters, then what the request sets.
-    fn body(&self, request: &ChatRequest) -> Result<Vec<u8>, ChatError> {
+    fn body(&self, request: &ChatRequest) -> Result<JsonObject, ChatError> {
         let unwritable = |problem: String| ChatError::Unwritable { problem };
         let request = serde_json::to_value(request).map_err(|error| unwritable(error.to_string()))?;
         let mut body: JsonObject = self.llm.sampling_parameters.clone();
@@ -144,11 +189,43 @@ impl HttpChat {
             return Err(unwritable("it is no object".to_owned()));
         };
         body.extend(request);
-        serde_json::to_vec(&body).map_err(|error| unwritable(error.to_string()))
+        Ok(body)
     }
 
-    async fn send(&self, request: &ChatRequest) -> Result<ChatAnswer, ChatError> {
-        let body = self.body(request)?;
+    /// Begins the record of a call, if nobody else records it.
+    fn begin(&self, request: &ChatRequest, body: &JsonObject) -> Option<ModelCall> {
+        let recorded_by_proxy = self.beside.is_some() && request.role.is_none();
+        if recorded_by_proxy {
+            None
+        } else {
+            begin(body, request.role.as_deref())
+        }
+    }
+
+    async fn answer(&self, request: &ChatRequest, body: &JsonObject) -> Result<ChatAnswer, ChatError> {
+        match self.send(request, body).await? {
+            (Begun::Whole(raw), _) => self.read_json(raw),
+            (Begun::Stream(response), permit) => {
+                let stream = ChatStream::new(self.clone(), Begun::Stream(response), permit, None);
+                stream.finish().await
+            }
+        }
+    }
+
+    /// Sends the request until an answer begins. Whoever gets that reads it before giving the permit back.
+    async fn send(
+        &self,
+        request: &ChatRequest,
+        body: &JsonObject,
+    ) -> Result<(Begun, OwnedSemaphorePermit), ChatError> {
+        let url = match &self.beside {
+            Some(beside) if request.role.is_some() => beside,
+            _ => &self.url,
+        };
+        let streams = body.get("stream").and_then(Value::as_bool).unwrap_or(false);
+        let body = serde_json::to_vec(body).map_err(|error| ChatError::Unwritable {
+            problem: error.to_string(),
+        })?;
         let (first, longest) = self.options.delays;
         let mut delays = ExponentialBuilder::new()
             .with_min_delay(first)
@@ -159,9 +236,10 @@ impl HttpChat {
         loop {
             let error = {
                 // The semaphore is never closed. Whoever sleeps before a retry leaves the place to others.
-                let _permit = self.in_flight.acquire().await;
-                match self.attempt(&body).await {
-                    Ok(answer) => return Ok(answer),
+                let permit = Arc::clone(&self.in_flight).acquire_owned().await;
+                let permit = permit.map_err(|_| ChatError::unavailable("the model is shut down"))?;
+                match self.attempt(url, &body, streams).await {
+                    Ok(begun) => return Ok((begun, permit)),
                     Err(error) => error,
                 }
             };
@@ -190,24 +268,38 @@ impl HttpChat {
         }
     }
 
-    async fn attempt(&self, body: &[u8]) -> Result<ChatAnswer, ChatError> {
+    /// One try. An answer in one piece is read to its end, because what breaks off may be asked for again.
+    async fn attempt(&self, url: &Url, body: &[u8], streams: bool) -> Result<Begun, ChatError> {
         let mut post = self
             .http
-            .post(self.url.clone())
-            .timeout(self.options.timeout)
+            .post(url.clone())
             .header(header::CONTENT_TYPE, "application/json")
             .body(body.to_vec());
+        if !streams {
+            post = post.timeout(self.options.timeout);
+        }
         if let Some(key) = &self.llm.api_key {
             post = post.bearer_auth(key.expose());
         }
-        let response = post.send().await.map_err(|error| self.unreachable(error))?;
+        let response = match tokio::time::timeout(self.options.timeout, post.send()).await {
+            Ok(sent) => sent.map_err(|error| self.unreachable(error))?,
+            Err(_) => return Err(self.too_slow()),
+        };
         let status = response.status();
         let retry_after = response
             .headers()
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
-        let text = response.bytes().await.map_err(|error| self.unreachable(error))?;
+        let kind = response.headers().get(header::CONTENT_TYPE);
+        let is_stream = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        if status.is_success() && streams && is_stream {
+            return Ok(Begun::Stream(response));
+        }
+        let text = match tokio::time::timeout(self.options.timeout, response.bytes()).await {
+            Ok(text) => text.map_err(|error| self.unreachable(error))?,
+            Err(_) => return Err(self.too_slow()),
+        };
         let parsed = serde_json::from_slice::<Value>(&text);
         if !status.is_success() {
             let said = parsed.unwrap_or_else(|_| String::from_utf8_lossy(&text).into_owned().into());
@@ -216,6 +308,11 @@ impl HttpChat {
         let raw = parsed.map_err(|error| ChatError::Malformed {
             problem: format!("it is not JSON: {error}"),
         })?;
+        Ok(Begun::Whole(raw))
+    }
+
+    /// Reads an answer in OpenAI's shape.
+    pub(super) fn read_json(&self, raw: Value) -> Result<ChatAnswer, ChatError> {
         ChatAnswer::from_json(raw).map_err(|error| match error {
             ChatError::Refused { status, message } => ChatError::Refused {
                 status,
@@ -223,6 +320,18 @@ impl HttpChat {
             },
             other => other,
         })
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.options.timeout
+    }
+
+    pub(super) fn too_slow(&self) -> ChatError {
+        ChatError::unavailable(format!(
+            "no answer within {} s from {}",
+            self.options.timeout.as_secs_f64(),
+            without_password(&self.llm.endpoint)
+        ))
     }
 
     fn refused(&self, status: StatusCode, retry_after: Option<Duration>, said: &Value) -> ChatError {
@@ -261,7 +370,7 @@ impl HttpChat {
         message.chars().take(MESSAGE_CHARS).collect()
     }
 
-    fn unreachable(&self, error: reqwest::Error) -> ChatError {
+    pub(super) fn unreachable(&self, error: reqwest::Error) -> ChatError {
         let error = error.without_url();
         let what = if error.is_connect() {
             "cannot connect to".to_owned()
@@ -283,7 +392,49 @@ impl HttpChat {
 
 impl ChatModel for HttpChat {
     fn complete<'a>(&'a self, request: &'a ChatRequest) -> ChatFuture<'a> {
-        Box::pin(self.send(request))
+        Box::pin(async { self.answer(request, &self.body(request)?).await })
+    }
+
+    fn ask<'a>(&'a self, request: &'a ChatRequest) -> ChatFuture<'a> {
+        Box::pin(async {
+            let body = self.body(request)?;
+            let call = self.begin(request, &body);
+            let answer = self.answer(request, &body).await;
+            end(call, &answer);
+            answer
+        })
+    }
+}
+
+/// An answer that has begun.
+pub(super) enum Begun {
+    Stream(reqwest::Response),
+    /// One in one piece, all of it.
+    Whole(Value),
+}
+
+impl Llm {
+    /// A client for this model, with the usual limits: what an agent calls the model with that it was given.
+    ///
+    /// It applies the `sampling_parameters`, and keeps every field that it does not know, in both directions. Within a rollout
+    /// each call is recorded once: by the proxy, if the model is behind one, and otherwise here. Make one client for a rollout,
+    /// so that its calls share connections.
+    ///
+    /// ```no_run
+    /// use lightning_core::{chat::{ChatModel as _, ChatRequest, Message}, prelude::*};
+    ///
+    /// #[rollout]
+    /// async fn add(task: &String, llm: Llm) -> anyhow::Result<f64> {
+    ///     let answer = llm.chat()?.ask(&ChatRequest::new([Message::user(task)])).await?;
+    ///     Ok(if answer.text.contains('4') { 1.0 } else { 0.0 })
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`HttpChatError`], if the endpoint is no URL, or HTTP cannot be set up.
+    pub fn chat(&self) -> Result<HttpChat, HttpChatError> {
+        HttpChat::new(self.clone())
     }
 }
 
@@ -335,6 +486,7 @@ impl HttpChatBuilder {
         Ok(HttpChat {
             http: client(&url)?,
             llm: self.llm,
+            beside: beside(&url),
             url,
             options: self.options,
             in_flight: Arc::new(Semaphore::new(self.in_flight.clamp(1, Semaphore::MAX_PERMITS))),
@@ -359,6 +511,19 @@ fn completions(endpoint: &str) -> Result<Url, HttpChatError> {
         return Err(refused("it has a query or a fragment".to_owned()));
     }
     Ok(url)
+}
+
+/// Where a proxy takes calls of nobody's: the address without `/rollout/{rollout_id}/attempt/{attempt_id}`. `None` if that is
+/// not in it.
+fn beside(url: &Url) -> Option<Url> {
+    let path: Vec<&str> = url.path().split('/').collect();
+    let place = path
+        .windows(4)
+        .position(|part| part[0] == "rollout" && part[2] == "attempt")?;
+    let rest: Vec<&str> = path[..place].iter().chain(&path[place + 4..]).copied().collect();
+    let mut beside = url.clone();
+    beside.set_path(&rest.join("/"));
+    Some(beside)
 }
 
 /// What decides how a server is reached: with TLS or without, through the environment's proxy or not.
@@ -403,6 +568,17 @@ mod tests {
         for wrong in ["h:1", "", "ftp://h", "http://h/v1?x=1", "http://h#x"] {
             assert!(completions(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_path_of_an_attempt_is_seen() {
+        let seen = |url: &str| beside(&Url::parse(url).unwrap()).map(String::from);
+        assert_eq!(
+            seen("http://h:1/base/rollout/ro-1/attempt/at%2F1/v1/chat/completions").as_deref(),
+            Some("http://h:1/base/v1/chat/completions")
+        );
+        assert_eq!(seen("http://h:1/v1/chat/completions"), None);
+        assert_eq!(seen("http://h:1/rollout/attempt/v1/chat/completions"), None);
     }
 
     #[test]

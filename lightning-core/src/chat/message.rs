@@ -1,6 +1,6 @@
 //! A request to a chat model and its answer, in OpenAI's shape.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::ChatError;
@@ -64,6 +64,40 @@ impl ChatRequest {
         self
     }
 
+    /// How many tokens the answer may have.
+    #[must_use]
+    pub fn max_tokens(mut self, tokens: u64) -> Self {
+        self.max_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets any other field, such as `seed` or `response_format`.
+    #[must_use]
+    pub fn field(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.extra.insert(name.into(), value.into());
+        self
+    }
+
+    /// Offers the model a function to call. `parameters` is a JSON schema of what it takes.
+    #[must_use]
+    pub fn tool(
+        mut self,
+        name: impl Into<String>,
+        description: impl Into<String>,
+        parameters: impl Into<Value>,
+    ) -> Self {
+        let tool = json!({"type": "function", "function": {
+            "name": name.into(), "description": description.into(), "parameters": parameters.into(),
+        }});
+        match self.extra.get_mut("tools") {
+            Some(Value::Array(tools)) => tools.push(tool),
+            _ => {
+                self.extra.insert("tools".to_owned(), json!([tool]));
+            }
+        }
+        self
+    }
+
     /// Says whose call it is.
     #[must_use]
     pub fn role(mut self, role: impl Into<String>) -> Self {
@@ -102,6 +136,14 @@ impl Message {
         Self::new("assistant", text)
     }
 
+    /// What the tool gave that the model asked for.
+    pub fn tool(call: &ToolCall, result: impl Into<String>) -> Self {
+        let mut message = Self::new("tool", result);
+        let id = call.id.as_str().into();
+        message.extra.insert("tool_call_id".to_owned(), id);
+        message
+    }
+
     /// Its text. Of a content in parts, the texts one after the other.
     pub fn text(&self) -> String {
         text_of(&self.content)
@@ -116,8 +158,33 @@ fn text_of(content: &Value) -> String {
     }
 }
 
+/// A function that the model wants called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ToolCall {
+    /// Names the call, for the message with its result.
+    pub id: String,
+    /// The function.
+    pub name: String,
+    /// What it is called with: JSON text, as the model wrote it.
+    pub arguments: String,
+}
+
+impl ToolCall {
+    /// What it is called with.
+    ///
+    /// # Errors
+    ///
+    /// [`ChatError::Malformed`] if that is no JSON, or no `T`: models make mistakes.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ChatError> {
+        serde_json::from_str(&self.arguments).map_err(|error| ChatError::Malformed {
+            problem: format!("the arguments of `{}`: {error}", self.name),
+        })
+    }
+}
+
 /// What a chat model answered.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ChatAnswer {
     /// The text of the first choice; empty if it only calls tools.
@@ -198,6 +265,29 @@ impl ChatAnswer {
         })
     }
 
+    /// The functions that the model wants called, in order.
+    pub fn tool_calls(&self) -> Vec<ToolCall> {
+        let calls = self.raw["choices"][0]["message"]["tool_calls"].as_array();
+        let owned = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let call = |call: &Value| ToolCall {
+            id: owned(&call["id"]),
+            name: owned(&call["function"]["name"]),
+            arguments: match &call["function"]["arguments"] {
+                Value::String(text) => text.clone(),
+                Value::Null => "{}".to_owned(),
+                other => other.to_string(),
+            },
+        };
+        calls.into_iter().flatten().map(call).collect()
+    }
+
+    /// The answer as a message, with all its fields: what goes into the next request before the results of tools.
+    pub fn message(&self) -> Message {
+        let message = &self.raw["choices"][0]["message"];
+        let said = Message::deserialize(message).ok();
+        said.unwrap_or_else(|| Message::assistant(self.text.clone()))
+    }
+
     /// Whether the answer was cut off because it would have been too long.
     pub fn is_cut_off(&self) -> bool {
         self.finish_reason.as_deref() == Some("length")
@@ -242,6 +332,36 @@ mod tests {
     fn an_answer_that_only_calls_tools_has_no_text() {
         let raw = json!({"choices": [{"message": {"content": null, "tool_calls": []}}]});
         assert_eq!(ChatAnswer::from_json(raw).unwrap().text, "");
+    }
+
+    #[test]
+    fn tools_are_offered_called_and_answered() {
+        let schema = json!({"type": "object"});
+        let request = ChatRequest::new([Message::user("Look.")])
+            .tool("look", "Looks.", schema.clone())
+            .tool("hear", "Hears.", schema)
+            .max_tokens(5);
+        assert_eq!(request.extra["tools"][1]["function"]["name"], "hear");
+        let raw = json!({"choices": [{"message": {"role": "assistant", "content": null, "odd": 1, "tool_calls": [
+            {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{\"at\": 3}"}},
+            {"function": {"name": "hear"}}]}}]});
+        let answer = ChatAnswer::from_json(raw.clone()).unwrap();
+        let calls = answer.tool_calls();
+        assert_eq!(calls[0].parse::<Value>().unwrap(), json!({"at": 3}));
+        assert_eq!(
+            calls[0].parse::<u64>().unwrap_err().to_string().split(';').next(),
+            Some(
+                "the answer is not one of a chat model: the arguments of `look`: invalid type: map, expected u64 at line 1 column 0"
+            )
+        );
+        assert_eq!((calls[1].id.as_str(), calls[1].arguments.as_str()), ("", "{}"));
+        let said = serde_json::to_value(answer.message()).unwrap();
+        assert_eq!(said, raw["choices"][0]["message"], "nothing is lost");
+        let result = serde_json::to_value(Message::tool(&calls[0], "nothing")).unwrap();
+        assert_eq!(
+            result,
+            json!({"role": "tool", "content": "nothing", "tool_call_id": "c"})
+        );
     }
 
     #[test]

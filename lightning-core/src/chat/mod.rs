@@ -4,6 +4,9 @@
 //! that says what to do about it. With the feature `client`, `HttpChat` is one behind an OpenAI-style endpoint; in a test, a
 //! scripted server or an implementation of a few lines stands in. [`Judge`] has a model score answers.
 //!
+//! An agent calls the model among its resources: `llm.chat()?`, where `llm` is the [`Llm`](crate::types::Llm) that is injected.
+//! See the page "Call a model" of the book.
+//!
 //! A model is handed to the trainer as an `Arc<dyn ChatModel>`, and gets to where it is used by `#[inject]`:
 //!
 //! ```
@@ -45,15 +48,22 @@ mod error;
 mod http;
 mod judge;
 mod message;
+#[cfg(feature = "client")]
+mod stream;
 
 use std::{pin::Pin, sync::Arc};
 
-#[cfg(feature = "client")]
-pub use self::http::{HttpChat, HttpChatBuilder, HttpChatError};
+use serde::Serialize;
+
 pub use self::{
     error::ChatError,
     judge::{Judge, JudgeError, NoSignal, Verdict},
-    message::{ChatAnswer, ChatRequest, Message},
+    message::{ChatAnswer, ChatRequest, Message, ToolCall},
+};
+#[cfg(feature = "client")]
+pub use self::{
+    http::{HttpChat, HttpChatBuilder, HttpChatError},
+    stream::{ChatPiece, ChatStream},
 };
 
 use crate::emitter::{EmitError, ModelCall, model_call};
@@ -98,23 +108,16 @@ pub trait ChatModel: Send + Sync + 'static {
 }
 
 async fn recorded<M: ChatModel + ?Sized>(model: &M, request: &ChatRequest) -> Result<ChatAnswer, ChatError> {
-    let call = begin(request);
+    let call = begin(request, request.role.as_deref());
     let answer = model.complete(request).await;
-    let Some(call) = call else { return answer };
-    let ended = match &answer {
-        Ok(answer) => call.finish(&answer.raw),
-        Err(error) => call.fail(error),
-    };
-    if let Err(error) = ended {
-        unrecorded(&error);
-    }
+    end(call, &answer);
     answer
 }
 
 /// Begins the record of a call; nothing where nobody records.
-fn begin(request: &ChatRequest) -> Option<ModelCall> {
+fn begin<R: Serialize>(request: &R, role: Option<&str>) -> Option<ModelCall> {
     match model_call(request) {
-        Ok(call) => Some(match &request.role {
+        Ok(call) => Some(match role {
             Some(role) => call.role(role),
             None => call,
         }),
@@ -123,6 +126,17 @@ fn begin(request: &ChatRequest) -> Option<ModelCall> {
             unrecorded(&error);
             None
         }
+    }
+}
+
+fn end(call: Option<ModelCall>, answer: &Result<ChatAnswer, ChatError>) {
+    let Some(call) = call else { return };
+    let ended = match answer {
+        Ok(answer) => call.finish(&answer.raw),
+        Err(error) => call.fail(error),
+    };
+    if let Err(error) = ended {
+        unrecorded(&error);
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use super::run::RunArgs;
 use crate::{
     server::{DEFAULT_PORT, Role},
     types::{RolloutStatus, WorkerStatus},
@@ -19,8 +20,14 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Task {
-    /// Run a store, until Ctrl-C or SIGTERM.
+    /// Run what a run file says.
+    Run(RunArgs),
+    /// Write the JSON Schema of run files, for editors.
+    Schema,
+    /// Run a store, until Ctrl-C or SIGTERM; or do something with a whole one.
     Store(StoreArgs),
+    /// Run an LLM proxy, until Ctrl-C or SIGTERM.
+    Proxy(ProxyArgs),
     /// Look at rollouts.
     #[command(subcommand)]
     Rollouts(RolloutsTask),
@@ -38,10 +45,41 @@ pub(super) enum Task {
     /// Make tokens for a store.
     #[command(subcommand)]
     Token(TokenTask),
+    /// Serve a small language model, until Ctrl-C or SIGTERM.
+    #[cfg(feature = "lm")]
+    ServeModel(ServeModelArgs),
+}
+
+#[cfg(feature = "lm")]
+#[derive(Debug, ClapArgs)]
+pub(super) struct ServeModelArgs {
+    /// The folder of the model: config.json, model.safetensors and, unless its tokens are bytes, tokenizer.json.
+    pub(super) folder: PathBuf,
+    /// The loopback address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(super) host: String,
+    /// The port; 0 picks one that is free.
+    #[arg(long, default_value_t = 8000)]
+    pub(super) port: u16,
+    /// What requests call the model; the name of the folder if left out.
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// What answers say about which weights wrote them.
+    #[arg(long, default_value = "0")]
+    pub(super) model_version: String,
+    /// How many requests are answered at the same time.
+    #[arg(long, default_value_t = 32)]
+    pub(super) batch: usize,
+    /// What is logged: a level, or directives such as `warn,lightning::server=debug`.
+    #[arg(long, env = "LIGHTNING_LOG", default_value = "warn,lightning=info")]
+    pub(super) log_level: String,
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct StoreArgs {
+    #[command(subcommand)]
+    pub(super) task: Option<StoreTask>,
     /// The address to listen on. Other than loopback ones need tokens, or `--insecure`.
     #[arg(long, default_value = "127.0.0.1")]
     pub(super) host: String,
@@ -73,12 +111,115 @@ pub(super) struct StoreArgs {
     pub(super) log_format: LogStyle,
 }
 
+#[derive(Debug, ClapArgs)]
+pub(super) struct ProxyArgs {
+    /// The file with the models: YAML, JSON or TOML. It is read again on SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// The address to listen on. Other than loopback ones need a token, or `--insecure`.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(super) host: String,
+    /// The port; 0 picks one that is free.
+    #[arg(long, default_value_t = crate::llm_proxy::DEFAULT_PORT)]
+    pub(super) port: u16,
+    /// Where calls of rollouts are recorded: the address of a store's server, or `sqlite:PATH`. A server's token stands in
+    /// the variable LIGHTNING_STORE_TOKEN. Without a store nothing is recorded.
+    #[arg(long, value_name = "URL", env = "LIGHTNING_STORE_URL", hide_env_values = true)]
+    pub(super) store: Option<String>,
+    /// A file that holds the token which clients must show as their API key, and nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+    /// Let everybody use the models who can reach the address.
+    #[arg(long)]
+    pub(super) insecure: bool,
+    /// The address that agents use, where it is not the one listened on.
+    #[arg(long, value_name = "URL")]
+    pub(super) public_url: Option<String>,
+    /// What is logged: a level, or directives such as `warn,lightning::llm_proxy=debug`.
+    #[arg(long, env = "LIGHTNING_LOG", default_value = "warn,lightning=info")]
+    pub(super) log_level: String,
+    /// How a line of the log is written.
+    #[arg(long, env = "LIGHTNING_LOG_FORMAT", value_enum, ignore_case = true, default_value_t = LogStyle::Text)]
+    pub(super) log_format: LogStyle,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum LogStyle {
     /// For people.
     Text,
     /// One JSON object a line.
     Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreTask {
+    /// Write everything that a store holds as lines of JSON. Keys of models are among it.
+    Export {
+        #[command(flatten)]
+        store: WholeStore,
+        /// The file to write, which must not be there yet; standard output if left out.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Take in what `export` or `archive` wrote. What is there already is passed over.
+    Import {
+        #[command(flatten)]
+        store: WholeStore,
+        /// The file to read; standard input if left out.
+        #[arg(long, value_name = "FILE")]
+        input: Option<PathBuf>,
+    },
+    /// Look through the file of a store that nobody has open for what must hold in it. Exits with 1 if something does not.
+    Check {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Write what ended some time ago to a file, and then take it out of the store for good.
+    Archive {
+        #[command(flatten)]
+        store: WholeStore,
+        /// How long ago it must have ended: a number and `s`, `m`, `h` or `d`.
+        #[arg(long, value_name = "TIME", value_parser = span_of_time)]
+        older_than: f64,
+        /// The file to write, which must not be there yet.
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Take what ended some time ago out of the store for good: rollouts with their attempts and spans, and resources that
+    /// none uses. Nothing brings it back.
+    Purge {
+        #[command(flatten)]
+        store: WholeStore,
+        /// How long ago it must have ended: a number and `s`, `m`, `h` or `d`.
+        #[arg(long, value_name = "TIME", value_parser = span_of_time)]
+        older_than: f64,
+    },
+}
+
+/// A store that is read or changed as a whole.
+#[derive(Debug, ClapArgs)]
+pub(super) struct WholeStore {
+    /// The store: `sqlite:PATH`, or the address of one that runs.
+    #[arg(env = "LIGHTNING_STORE_URL", hide_env_values = true)]
+    pub(super) url: String,
+    #[command(flatten)]
+    pub(super) token: TokenSource,
+}
+
+/// Seconds.
+fn span_of_time(text: &str) -> Result<f64, String> {
+    let unit = text.chars().last().and_then(|unit| match unit {
+        's' => Some(1.0),
+        'm' => Some(60.0),
+        'h' => Some(3_600.0),
+        'd' => Some(86_400.0),
+        _ => None,
+    });
+    let number = text.get(..text.len().saturating_sub(1)).unwrap_or_default();
+    match (number.parse::<f64>(), unit) {
+        (Ok(number), Some(unit)) if number.is_finite() && number >= 0.0 => Ok(number * unit),
+        _ => Err("write a number and s, m, h or d, such as 30d".to_owned()),
+    }
 }
 
 /// Which store.

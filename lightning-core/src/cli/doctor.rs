@@ -102,7 +102,7 @@ async fn examine(client: &StoreClient, findings: &mut Findings) -> Result<(), St
     ));
     match client.probe_otlp().await {
         Err(error) if is_denied(&error) => {
-            findings.warn(format!("whether it takes OTLP traces is not known: {error}"))
+            findings.warn(format!("whether it takes OTLP traces is not known: {error}"));
         }
         Ok(()) => findings.ok(format!("it takes OTLP traces at {}", client.otlp_endpoint())),
         Err(error) => findings.fail(format!(

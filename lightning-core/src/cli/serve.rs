@@ -51,14 +51,27 @@ pub(super) async fn run(args: StoreArgs) -> anyhow::Result<ExitCode> {
     };
     let server = StoreServer::bind(address, store, options).await?;
     let stop = CancellationToken::new();
-    let mut signals = Signals::new(args.token_file.is_some())?;
+    let signals = Signals::new(args.token_file.is_some())?;
     super::print(&format!(
         "lightning: a store {kind} listens on {}\n",
         server.url()
     ))?;
-    let serving = server.serve(stop.clone());
+    let reload = || {
+        if let Some(file) = &args.token_file {
+            reload(&tokens, file);
+        }
+    };
+    until(signals, server.serve(stop.clone()), stop, reload).await
+}
+
+/// Serves until a signal comes that asks for an end. The first stops the server in order, the second at once.
+pub(super) async fn until(
+    mut signals: Signals,
+    serving: impl Future<Output = ()>,
+    stop: CancellationToken,
+    reload: impl Fn(),
+) -> anyhow::Result<ExitCode> {
     tokio::pin!(serving);
-    // The first signal stops the server in order, the second at once.
     let mut asked = 0;
     while asked < 2 {
         tokio::select! {
@@ -68,11 +81,7 @@ pub(super) async fn run(args: StoreArgs) -> anyhow::Result<ExitCode> {
                     asked += 1;
                     stop.cancel();
                 }
-                Asked::Reload => {
-                    if let Some(file) = &args.token_file {
-                        reload(&tokens, file);
-                    }
-                }
+                Asked::Reload => reload(),
             }
         }
     }
@@ -80,7 +89,7 @@ pub(super) async fn run(args: StoreArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The exit status of a program that was interrupted.
-const BROKEN_OFF: u8 = 130;
+pub(super) const BROKEN_OFF: u8 = 130;
 
 /// Reads the tokens again. A file that cannot be used changes nothing.
 fn reload(tokens: &Tokens, file: &std::path::Path) {
@@ -97,13 +106,13 @@ fn reload(tokens: &Tokens, file: &std::path::Path) {
 }
 
 /// What a signal asks for.
-enum Asked {
+pub(super) enum Asked {
     Stop,
     Reload,
 }
 
 #[cfg(unix)]
-struct Signals {
+pub(super) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     /// Listened to only where there is something to reload, and no terminal that could close: else it ends the program.
@@ -112,7 +121,7 @@ struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    fn new(reloads: bool) -> std::io::Result<Self> {
+    pub(super) fn new(reloads: bool) -> std::io::Result<Self> {
         use std::io::IsTerminal as _;
         use tokio::signal::unix::{SignalKind, signal};
         let listens = reloads && !std::io::stdin().is_terminal();
@@ -123,7 +132,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Asked {
+    pub(super) async fn next(&mut self) -> Asked {
         let hang_up = async {
             match &mut self.hang_up {
                 Some(signal) => signal.recv().await,
@@ -139,15 +148,15 @@ impl Signals {
 }
 
 #[cfg(not(unix))]
-struct Signals;
+pub(super) struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    fn new(_: bool) -> std::io::Result<Self> {
+    pub(super) fn new(_: bool) -> std::io::Result<Self> {
         Ok(Self)
     }
 
-    async fn next(&mut self) -> Asked {
+    pub(super) async fn next(&mut self) -> Asked {
         let _ = tokio::signal::ctrl_c().await;
         Asked::Stop
     }

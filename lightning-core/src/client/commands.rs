@@ -8,12 +8,12 @@ use super::{
     call::{About, Call},
 };
 use crate::{
-    store::{Answer, Command, Request, SpanOutcome, StoreError, lifecycle},
+    store::{Answer, Command, ImportOutcome, Request, SpanOutcome, StoreError, lifecycle},
     types::{AttemptId, NewRollout, RolloutConfig, RolloutId, Span, Update, WorkerId},
     wire::{
         AttemptUpdateBody, DequeueBody, DrainAnswer, DrainBody, EnqueueBody, IdTargetsBody, LeaveBody,
-        NextIdAnswer, NextIdBody, NextIdsAnswer, Object, OutcomesAnswer, RolloutBody, StartAttemptBody,
-        StartBody, WorkerUpdateBody,
+        NextIdAnswer, NextIdBody, NextIdsAnswer, Object, OutcomesAnswer, PurgeBody, RecordsBody, RolloutBody,
+        StartAttemptBody, StartBody, WorkerUpdateBody,
     },
 };
 
@@ -124,7 +124,33 @@ impl Inner {
                 let call = Call::post(self, &["workers", worker_id.as_str()], &body)?;
                 Answer::Worker(Box::new(self.call(call.harmless().key(key)).await?))
             }
+            Command::Import { records } => {
+                self.needs_records().await?;
+                // Taken in once more, a record is known.
+                let call = Call::post(self, &["records", "import"], &RecordsBody { records })?;
+                let answer: OutcomesAnswer = self.call(call.harmless().key(key)).await?;
+                Answer::Imported(answer.outcomes.into_iter().map(ImportOutcome::from).collect())
+            }
+            Command::Purge { rollouts, resources } => {
+                self.needs_records().await?;
+                let body = PurgeBody {
+                    rollouts: rollouts.into_iter().map(Object).collect(),
+                    resources,
+                };
+                let call = Call::post(self, &["records", "purge"], &body)?;
+                Answer::Purged(self.call(call.key(key)).await?)
+            }
         })
+    }
+
+    async fn needs_records(&self) -> Result<(), StoreError> {
+        if self.features().await?.takes_records() {
+            return Ok(());
+        }
+        Err(StoreError::invalid(
+            "command",
+            "needs a store of ours: this server neither takes in records of other stores nor purges",
+        ))
     }
 
     /// Claims rollouts; `wait` is how long the server may look for some, in seconds.

@@ -9,6 +9,7 @@ const WAIT: u8 = 2;
 const IDEMPOTENCY: u8 = 4;
 const BATCH: u8 = 8;
 const DURABLE: u8 = 16;
+const RECORDS: u8 = 64;
 const FLEET: u8 = 32;
 
 /// What a server announced.
@@ -23,6 +24,7 @@ impl Features {
             (wire::IDEMPOTENCY, IDEMPOTENCY),
             (wire::BATCH, BATCH),
             (wire::DURABLE, DURABLE),
+            (wire::RECORDS, RECORDS),
             (wire::FLEET, FLEET),
         ];
         let named = named
@@ -45,6 +47,10 @@ impl Features {
 
     pub(super) fn knows_fleets(self) -> bool {
         self.0 & FLEET != 0
+    }
+
+    pub(super) fn takes_records(self) -> bool {
+        self.0 & RECORDS != 0
     }
 
     pub(super) fn is_durable(self) -> bool {

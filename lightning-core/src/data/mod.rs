@@ -143,6 +143,12 @@ pub fn read_tasks<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Vec<T>,
     TaskFile::new(path.as_ref()).read()
 }
 
+/// The text of a file, which must be UTF-8, without a byte order mark.
+#[cfg(feature = "cli")]
+pub(crate) fn read_text(path: &Path) -> Result<String, DataError> {
+    Source::read(path).map(Source::into_text)
+}
+
 /// Reads one value from a JSON, YAML or TOML file.
 ///
 /// # Errors

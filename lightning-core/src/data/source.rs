@@ -38,6 +38,11 @@ impl Source {
         &self.text
     }
 
+    #[cfg(feature = "cli")]
+    pub(super) fn into_text(self) -> String {
+        self.text
+    }
+
     /// The place at a line and column.
     pub(super) fn place(&self, line: usize, column: usize, field: Option<String>) -> Place {
         place(&self.path, line, column, field)

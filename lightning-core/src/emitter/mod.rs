@@ -50,6 +50,8 @@ pub use emit::{
 pub use error::EmitError;
 pub use exception::Exception;
 pub(crate) use exception::{error_message, panic_message};
+#[cfg(feature = "client")]
+pub(crate) use model_call::BROKE_OFF;
 pub use model_call::{ModelCall, model_call};
 pub use operation::{Operation, operation};
 

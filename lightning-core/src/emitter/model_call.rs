@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{EmitError, Exception, json};
 use crate::{
-    model_wire::attributes as chat,
+    model_wire::{Assembler, Endpoint, attributes as chat},
     semconv,
     tracer::{self, NotRecorded, Parent, SpanId, SpanRef, Tape},
     types::{JsonObject, SpanStatus, SpanStatusCode},
@@ -16,6 +17,9 @@ const WHAT: &str = "model call";
 
 /// What a call says of itself that nobody finished.
 const GIVEN_UP: &str = "ended without an answer";
+
+/// What a call says of itself whose stream ended too early.
+pub(crate) const BROKE_OFF: &str = "the answer broke off before its end";
 
 /// Begins the record of a call of a chat model. `request` is what is sent, in OpenAI's shape.
 ///
@@ -69,7 +73,8 @@ impl ModelCall {
         self
     }
 
-    /// Ends the call with what the model answered, in OpenAI's shape; a streamed answer is put together beforehand.
+    /// Ends the call with what the model answered, in OpenAI's shape. For a streamed answer there is
+    /// [`finish_streamed`](Self::finish_streamed).
     ///
     /// Each tool that the answer asks for is recorded as a span below the call. An answer that is an error, as servers
     /// write it (`{"error": …}`), gives the call the status `ERROR`.
@@ -80,13 +85,37 @@ impl ModelCall {
     /// ended, [`EmitError::Full`] if there is no room for the tools.
     pub fn finish<A: Serialize + ?Sized>(self, answer: &A) -> Result<SpanRef, EmitError> {
         let answer = json::value(answer, "the answer")?;
-        let attributes = chat::of_answer(&answer);
-        let status = match chat::refusal(&answer) {
+        self.finish_with(&answer, None)
+    }
+
+    /// Ends the call with the chunks of a streamed answer, in OpenAI's shape and in their order. They are put together, with
+    /// the token ids and log-probabilities that came in pieces. An answer that has not come to its end gives the call the
+    /// status `ERROR`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`finish`](Self::finish).
+    pub fn finish_streamed<C: Serialize>(
+        self,
+        chunks: impl IntoIterator<Item = C>,
+    ) -> Result<SpanRef, EmitError> {
+        let mut assembler = Assembler::new(Endpoint::ChatCompletions);
+        for chunk in chunks {
+            assembler.push(json::value(&chunk, "a chunk of the answer")?);
+        }
+        let all = assembler.finish();
+        self.finish_with(&all.answer, (!all.complete).then_some(BROKE_OFF))
+    }
+
+    /// Ends the call with an answer and what is wrong with it besides.
+    pub(crate) fn finish_with(self, answer: &Value, problem: Option<&str>) -> Result<SpanRef, EmitError> {
+        let attributes = chat::of_answer(answer);
+        let status = match chat::refusal(answer).or_else(|| problem.map(str::to_owned)) {
             Some(message) => tracer::failed(message),
             None => well(),
         };
         self.end_with(attributes, status)?;
-        for (name, attributes) in chat::tool_spans(&answer) {
+        for (name, attributes) in chat::tool_spans(answer) {
             let tool = self
                 .tape
                 .begin(&name, attributes, Parent::Span(self.id))

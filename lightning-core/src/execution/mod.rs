@@ -40,6 +40,10 @@ pub use self::{
 
 /// Where an algorithm and its runners live.
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    all(feature = "client", feature = "server"),
+    expect(clippy::large_enum_variant, reason = "there is one for each run")
+)]
 #[non_exhaustive]
 pub enum Strategy {
     /// All in this process.

@@ -14,4 +14,4 @@ pub use output::{Ghost, IntoError, NotResult, Probe, Returned};
 pub use params::{
     FromLiteral, ParamField, ParamType, debug_params, deserialize_params, param, serialize_params,
 };
-pub use params::{Param, ParamError, Params, params_from_json, params_to_json, set_params};
+pub use params::{Param, ParamError, Params, param_names, params_from_json, params_to_json, set_params};

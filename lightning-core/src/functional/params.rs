@@ -195,6 +195,11 @@ pub fn params_to_json<S: Params>(value: &S) -> Result<JsonObject, ParamError> {
         .collect()
 }
 
+/// The names of the parameters, in the order of the function.
+pub fn param_names<S: Params>() -> Vec<&'static str> {
+    S::fields().iter().map(|field| field.name).collect()
+}
+
 /// A value whose parameters have the `values` given, and their defaults where none is given.
 ///
 /// Errors if a name is unknown, a value does not fit, or a parameter without a default is missing.
@@ -218,7 +223,7 @@ pub fn set_params<S: Params>(mut base: S, mut values: JsonObject) -> Result<S, P
 }
 
 fn refuse_unknown<S: Params>(values: &JsonObject) -> Result<(), ParamError> {
-    let known: Vec<&'static str> = S::fields().iter().map(|field| field.name).collect();
+    let known = param_names::<S>();
     match values.keys().find(|name| !known.contains(&name.as_str())) {
         None => Ok(()),
         Some(unknown) => Err(ParamError::Unknown {

@@ -20,9 +20,11 @@ slots! {
     InitialResources
     /// `run`: the run, as `RunContext` or `&RunContext`.
     Run
-    /// `llm`: the only model among the rollout's resources, as `Llm`.
+    /// `llm`: the model among the rollout's resources, as `Llm`; of several, the one that is called `llm`. A `ProxyLlm` counts
+    /// as one, and its calls are attributed to the attempt.
     Llm
-    /// `prompt_template`: the only prompt among the rollout's resources, as `PromptTemplate` or `&PromptTemplate`.
+    /// `prompt_template`: the prompt among the rollout's resources, as `PromptTemplate` or `&PromptTemplate`; of several, the
+    /// one that is called `prompt_template`.
     PromptTemplate
     /// `resources`: all resources of the rollout, as `NamedResources` or `&NamedResources`.
     Resources

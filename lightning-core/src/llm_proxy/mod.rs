@@ -126,7 +126,7 @@ pub enum LlmProxyError {
     /// Others could use the models, and nothing would keep them out.
     #[error(
         "{address} can be reached from other machines, and the proxy holds keys: set a token, listen on 127.0.0.1, or say \
-         that it is to be open"
+         that it is to be insecure"
     )]
     Open {
         /// The address that was asked for.

@@ -254,6 +254,7 @@ impl ProxyBackend {
     }
 
     /// What it is called in records and logs; never a password.
+    #[cfg(feature = "llm-proxy")]
     pub(crate) fn label(&self) -> String {
         self.name
             .clone()

@@ -207,18 +207,18 @@ impl ModelConfig {
         ];
         for (field, count) in counts {
             if count == 0 || u32::try_from(count).is_err() {
-                return Err(unsupported(field, count, "it has to be a number above 0"));
+                return Err(unsupported(field, &count, "it has to be a number above 0"));
             }
         }
         if !self.head_dim.is_multiple_of(2) {
             let remedy = "positions turn pairs of numbers: it has to be even";
-            return Err(unsupported("head_dim", self.head_dim, remedy));
+            return Err(unsupported("head_dim", &self.head_dim, remedy));
         }
         if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
             let remedy = "it has to divide num_attention_heads";
             return Err(unsupported(
                 "num_key_value_heads",
-                self.num_key_value_heads,
+                &self.num_key_value_heads,
                 remedy,
             ));
         }
@@ -226,7 +226,7 @@ impl ModelConfig {
     }
 }
 
-fn unsupported(field: &'static str, value: impl ToString, remedy: &'static str) -> LmError {
+fn unsupported(field: &'static str, value: &impl ToString, remedy: &'static str) -> LmError {
     LmError::Unsupported {
         field,
         value: value.to_string(),

@@ -4,9 +4,9 @@ use candle_core::{Device, Tensor};
 
 use super::{LmError, Transformer, transformer::Attention};
 
-/// How many rows a product of matrices has at least. One with a single row is computed by another routine, which rounds
-/// otherwise; so what a request is answered would depend on whether others are under way.
-const LEAST_ROWS: usize = 4;
+/// Products of matrices with so few results, and those with a single row, are computed by other routines, which round
+/// otherwise. What a sequence gets would depend on how many others are under way, so there are always more rows.
+const FEW_RESULTS: usize = 256;
 
 /// A model that says what comes next. Implementations other than [`Transformer`] serve tests and models from elsewhere.
 pub trait LanguageModel: std::fmt::Debug + Send + Sync + 'static {
@@ -66,6 +66,22 @@ impl Sequence {
     }
 }
 
+impl Transformer {
+    /// How many rows it takes for every product to be computed by the same routine.
+    fn least_rows(&self) -> usize {
+        let config = &self.config;
+        let widths = [
+            config.hidden_size,
+            config.intermediate_size,
+            config.num_attention_heads * config.head_dim,
+            config.num_key_value_heads * config.head_dim,
+            config.vocab_size,
+        ];
+        let narrowest = widths.into_iter().min().unwrap_or(1).max(1);
+        (FEW_RESULTS / narrowest + 1).max(2)
+    }
+}
+
 impl LanguageModel for Transformer {
     fn vocabulary(&self) -> usize {
         self.config.vocab_size
@@ -97,9 +113,9 @@ impl LanguageModel for Transformer {
             owners.extend(std::iter::repeat_n(owner, extension.tokens.len()));
             last.push((tokens.len() as u32).saturating_sub(1));
         }
-        let rows = tokens.len();
-        tokens.resize(rows.max(LEAST_ROWS), 0);
-        positions.resize(rows.max(LEAST_ROWS), 0);
+        let (rows, least) = (tokens.len(), self.least_rows());
+        tokens.resize(rows.max(least), 0);
+        positions.resize(rows.max(least), 0);
         let mut attention = Remembering {
             model: self,
             work,
@@ -108,7 +124,7 @@ impl LanguageModel for Transformer {
         };
         let hidden = self.forward(&tokens, &positions, &mut attention)?;
         let wanted = last.len();
-        last.resize(wanted.max(LEAST_ROWS), 0);
+        last.resize(wanted.max(least), 0);
         let hidden = hidden.index_select(&Tensor::new(last.as_slice(), &Device::Cpu)?, 0)?;
         let mut logits = self.logits(&hidden)?.to_vec2::<f32>()?;
         logits.truncate(wanted);

@@ -9,9 +9,11 @@
 mod checkpoint;
 mod config;
 mod decode;
+mod engine;
 mod error;
 mod optimise;
 mod pack;
+mod sampling;
 mod template;
 mod tokenizer;
 mod train;
@@ -22,6 +24,10 @@ pub use self::{
     checkpoint::Checkpoint,
     config::ModelConfig,
     decode::{Extension, LanguageModel, Sequence},
+    engine::{
+        Completion, Engine, EngineError, EngineOptions, Event, Finish, GenerateRequest, GeneratedToken,
+        Generation, Served,
+    },
     error::LmError,
     optimise::Optimiser,
     pack::{Batch, Sample, pack},

@@ -1,5 +1,7 @@
 //! Which events are logged.
 
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
 use tracing::{Metadata, Subscriber, level_filters::LevelFilter, subscriber::Interest};
 use tracing_subscriber::layer::{Context, Filter};
 
@@ -85,13 +87,29 @@ impl Levels {
     }
 }
 
-impl<S: Subscriber> Filter<S> for Levels {
+/// Levels that can be replaced while a program runs. A clone is the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Replaceable(Arc<RwLock<Levels>>);
+
+impl Replaceable {
+    pub(super) fn replace(&self, levels: Levels) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = levels;
+        // Who asked before remembers the answer.
+        tracing::callsite::rebuild_interest_cache();
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Levels> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: Subscriber> Filter<S> for Replaceable {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        self.logs(metadata)
+        self.read().logs(metadata)
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if self.logs(metadata) {
+        if self.read().logs(metadata) {
             Interest::always()
         } else {
             Interest::never()
@@ -99,7 +117,7 @@ impl<S: Subscriber> Filter<S> for Levels {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.most())
+        Some(self.read().most())
     }
 }
 

@@ -23,6 +23,9 @@
 //! | `lightning::baseline` | what the algorithm `baseline` sees of each rollout |
 //! | `lightning::chat` | calls of a chat model that are made again, or cannot be recorded |
 //! | `lightning::client` | requests to a store over HTTP that are made again |
+//! | `lightning::config` | a run file that changed while its run goes on |
+//! | `lightning::llm_proxy` | the proxy: connections, calls that break off or are tried again, backends that are left alone |
+//! | `lightning::program` | agents that are programs of their own and fail |
 //! | `lightning::run` | evaluations that are given up, metrics that cannot be written |
 //! | `lightning::runner` | attempts that fail, heartbeats, a store that cannot be reached |
 //! | `lightning::server` | connections, requests that failed or were refused, tokens; each request at `debug` |
@@ -50,7 +53,7 @@ use tracing_subscriber::{
 };
 
 pub use self::levels::DirectiveError;
-use self::levels::Levels;
+use self::levels::{Levels, Replaceable};
 use crate::{
     terminal::Screen,
     tracer::{self, LayerOptions},
@@ -60,7 +63,7 @@ use crate::{
 const LEVELS: &str = "LIGHTNING_LOG";
 /// The variable that says how.
 const FORMAT: &str = "LIGHTNING_LOG_FORMAT";
-const DEFAULT_LEVELS: &str = "warn,lightning=info";
+pub(crate) const DEFAULT_LEVELS: &str = "warn,lightning=info";
 
 /// Installs logs and the recording of spans, as the environment says; see the [module](self).
 ///
@@ -135,6 +138,7 @@ pub enum LogFormat {
 #[derive(Clone, Debug)]
 pub struct Logging {
     levels: Levels,
+    handle: LevelsHandle,
     format: LogFormat,
     screen: Option<Screen>,
     recording: Option<LayerOptions>,
@@ -152,6 +156,7 @@ impl Logging {
     pub fn new() -> Self {
         Self {
             levels: Levels::parse(DEFAULT_LEVELS).unwrap_or_default(),
+            handle: LevelsHandle::default(),
             format: LogFormat::default(),
             screen: None,
             recording: Some(LayerOptions::default()),
@@ -197,6 +202,11 @@ impl Logging {
         Ok(self)
     }
 
+    /// What changes the levels once these logs are in use.
+    pub fn handle(&self) -> LevelsHandle {
+        self.handle.clone()
+    }
+
     /// How a line is written.
     #[must_use]
     pub fn format(mut self, format: LogFormat) -> Self {
@@ -236,7 +246,8 @@ impl Logging {
             screen: self.screen.unwrap_or_else(Screen::stderr),
         };
         // `Layer::and_then` would be shorter, but on a bare registry it takes the levels of one of the two for those of both.
-        let mut layers = vec![logs.with_filter(self.levels).boxed()];
+        self.handle.0.replace(self.levels);
+        let mut layers = vec![logs.with_filter(self.handle.0).boxed()];
         layers.extend(self.recording.map(|options| tracer::layer_with(options).boxed()));
         layers
     }
@@ -260,6 +271,32 @@ impl Logging {
                 LoggingError::ForeignSubscriber
             }
         })
+    }
+}
+
+/// Changes what is logged while a program runs, see [`Logging::handle`]. A clone changes the same.
+///
+/// ```
+/// use lightning_core::logging::Logging;
+///
+/// let logging = Logging::from_env()?;
+/// let levels = logging.handle();
+/// logging.install()?;
+/// levels.set("warn,lightning::runner=debug")?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct LevelsHandle(Replaceable);
+
+impl LevelsHandle {
+    /// What is logged from now on, in the directives of [`Logging::levels`].
+    ///
+    /// # Errors
+    ///
+    /// [`DirectiveError`] names the directive that cannot be understood; nothing changes then.
+    pub fn set(&self, directives: &str) -> Result<(), DirectiveError> {
+        self.0.replace(Levels::parse(directives)?);
+        Ok(())
     }
 }
 

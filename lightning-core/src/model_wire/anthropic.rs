@@ -62,7 +62,9 @@ impl MessageEvents {
     pub(super) fn finish(mut self) -> Assembled {
         let blocks = self.blocks.into_values().map(Block::whole);
         let blocks: Vec<Value> = blocks.collect();
-        if !blocks.is_empty() || !self.message.contains_key("error") {
+        if blocks.is_empty() && self.message.contains_key("error") {
+            self.message.remove("content");
+        } else {
             self.message.insert("content".to_owned(), blocks.into());
         }
         Assembled {

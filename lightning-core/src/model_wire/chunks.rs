@@ -162,7 +162,7 @@ fn merge_call(known: &mut Vec<Value>, part: JsonObject) {
     };
     let place = place.filter(|place| {
         let of_known = known[*place]["id"].as_str().unwrap_or_default();
-        !(named && !id.is_empty() && !of_known.is_empty() && of_known != id)
+        !named || id.is_empty() || of_known.is_empty() || of_known == id
     });
     let call = match place {
         Some(place) => &mut known[place],

@@ -7,6 +7,7 @@
 mod anthropic;
 pub(crate) mod attributes;
 mod chunks;
+#[cfg(feature = "llm-proxy")]
 mod one_shape;
 mod responses;
 #[cfg(any(feature = "client", feature = "llm-proxy"))]
@@ -49,6 +50,21 @@ pub(crate) enum Endpoint {
         expect(dead_code, reason = "only the proxy sees it")
     )]
     Messages,
+}
+
+#[cfg(feature = "llm-proxy")]
+impl Endpoint {
+    /// The interface at this path, which begins with `/v1/`.
+    pub(crate) fn of_path(path: &str) -> Option<Self> {
+        match path.trim_end_matches('/') {
+            "/v1/chat/completions" => Some(Self::ChatCompletions),
+            "/v1/completions" => Some(Self::Completions),
+            "/v1/embeddings" => Some(Self::Embeddings),
+            "/v1/responses" => Some(Self::Responses),
+            "/v1/messages" => Some(Self::Messages),
+            _ => None,
+        }
+    }
 }
 
 /// Puts the events of a streamed answer together to the answer that would have come in one piece.

@@ -75,7 +75,7 @@ pub(crate) fn answer_as_chat(endpoint: Endpoint, answer: &Value) -> Value {
             let content = chat.remove("content").unwrap_or_default();
             let reason = chat.remove("stop_reason").unwrap_or_default();
             let (said, calls) = parts_and_calls(list(&content));
-            one_choice(&mut chat, &content, said, calls, reason);
+            one_choice(&mut chat, &content, &said, calls, &reason);
         }
         Endpoint::Responses => {
             let output = chat.remove("output").unwrap_or_default();
@@ -96,7 +96,7 @@ pub(crate) fn answer_as_chat(endpoint: Endpoint, answer: &Value) -> Value {
                     _ => {}
                 }
             }
-            one_choice(&mut chat, &output, said, calls, reason);
+            one_choice(&mut chat, &output, &said, calls, &reason);
             if !probabilities.is_empty() {
                 let choice = chat.get_mut("choices").and_then(|choices| choices.get_mut(0));
                 if let Some(choice) = choice {
@@ -111,7 +111,7 @@ pub(crate) fn answer_as_chat(endpoint: Endpoint, answer: &Value) -> Value {
     Value::Object(chat)
 }
 
-fn one_choice(chat: &mut JsonObject, content: &Value, said: Vec<String>, calls: Vec<Value>, reason: Value) {
+fn one_choice(chat: &mut JsonObject, content: &Value, said: &[String], calls: Vec<Value>, reason: &Value) {
     // An error has no answer beside it.
     if content.is_null() && chat.contains_key("error") {
         return;
@@ -144,7 +144,11 @@ fn usage_as_chat(usage: &mut JsonObject) {
 }
 
 fn message(role: &str, content: Value) -> Value {
-    json!({"role": role, "content": content})
+    let fields = [("role", Value::from(role)), ("content", content)];
+    fields
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn list(value: &Value) -> &[Value] {

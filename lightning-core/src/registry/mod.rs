@@ -9,8 +9,8 @@ use serde_json::Value;
 pub use self::erased::{erase_agent, erase_algorithm};
 use crate::{
     agent::{Agent, FunctionalAgent},
-    algorithm::{Algorithm, FunctionalAlgorithm, Tasks},
-    functional::{ParamError, set_params},
+    algorithm::{Algorithm, Apo, Baseline, FewShot, FunctionalAlgorithm, RandomSearch, SelectPrompt, Tasks},
+    functional::{ParamError, Params, param_names, params_to_json, set_params},
     types::{JsonObject, Task},
 };
 
@@ -51,8 +51,34 @@ type DefaultTask<A> = <<A as FunctionalAlgorithm>::Tasks as Tasks>::Default;
 /// ```
 #[derive(Default)]
 pub struct Registry {
-    algorithms: BTreeMap<&'static str, Build<AnyAlgorithm>>,
-    agents: BTreeMap<&'static str, Build<AnyAgent>>,
+    algorithms: BTreeMap<&'static str, Entry<AnyAlgorithm>>,
+    agents: BTreeMap<&'static str, Entry<AnyAgent>>,
+}
+
+struct Entry<V> {
+    build: Build<V>,
+    parameters: Vec<(&'static str, Option<Value>)>,
+}
+
+impl<V> Entry<V> {
+    fn new<S: Params>(defaults: &S, build: Build<V>) -> Self {
+        let defaults = params_to_json(defaults).unwrap_or_default();
+        let names = param_names::<S>().into_iter();
+        Self {
+            build,
+            parameters: names.map(|name| (name, defaults.get(name).cloned())).collect(),
+        }
+    }
+}
+
+/// What a registry knows of an algorithm or an agent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Described<'a> {
+    /// Its name.
+    pub name: &'static str,
+    /// Its parameters in the order of the function, with their defaults; `None` if a default has no JSON form.
+    pub parameters: &'a [(&'static str, Option<Value>)],
 }
 
 /// Why something could not be made by its name.
@@ -81,19 +107,31 @@ impl Registry {
         Self::default()
     }
 
+    /// The algorithms that come with the crate, and no agents.
+    pub fn shipped() -> Self {
+        Self::new()
+            .algorithm(Apo::<Value>::algorithm())
+            .algorithm(Baseline::<Value>::algorithm())
+            .algorithm(FewShot::<Value>::algorithm())
+            .algorithm(RandomSearch::<Value>::algorithm())
+            .algorithm(SelectPrompt::<Value>::algorithm(Vec::new()))
+    }
+
     /// Adds an algorithm that `#[algo]` made. Its parameters are the defaults of those that a run file leaves out.
     #[must_use]
     pub fn algorithm<A>(mut self, algorithm: A) -> Self
     where
         A: FunctionalAlgorithm<Tasks: Tasks<Default: Task>> + Clone + Algorithm<DefaultTask<A>>,
     {
+        let defaults = algorithm.clone();
         let build = move |values| {
             Ok(erase_algorithm::<DefaultTask<A>, A>(set_params(
                 algorithm.clone(),
                 values,
             )?))
         };
-        self.algorithms.insert(A::NAME, Box::new(build));
+        self.algorithms
+            .insert(A::NAME, Entry::new(&defaults, Box::new(build)));
         self
     }
 
@@ -103,14 +141,26 @@ impl Registry {
     where
         A: FunctionalAgent<DefaultTask: Task> + Clone + Agent<A::DefaultTask>,
     {
+        let defaults = agent.clone();
         let build = move |values| {
             Ok(erase_agent::<A::DefaultTask, A>(set_params(
                 agent.clone(),
                 values,
             )?))
         };
-        self.agents.insert(A::NAME, Box::new(build));
+        self.agents
+            .insert(A::NAME, Entry::new(&defaults, Box::new(build)));
         self
+    }
+
+    /// The algorithms, by name.
+    pub fn algorithms(&self) -> impl Iterator<Item = Described<'_>> {
+        describe(&self.algorithms)
+    }
+
+    /// The agents, by name.
+    pub fn agents(&self) -> impl Iterator<Item = Described<'_>> {
+        describe(&self.agents)
     }
 
     /// The algorithm of that name with these parameters.
@@ -128,18 +178,25 @@ impl Registry {
     }
 }
 
+fn describe<'a, V>(of: &'a BTreeMap<&'static str, Entry<V>>) -> impl Iterator<Item = Described<'a>> {
+    of.iter().map(|(name, entry)| Described {
+        name,
+        parameters: &entry.parameters,
+    })
+}
+
 fn build<V>(
     kind: &'static str,
-    of: &BTreeMap<&'static str, Build<V>>,
+    of: &BTreeMap<&'static str, Entry<V>>,
     name: &str,
     parameters: JsonObject,
 ) -> Result<V, RegistryError> {
-    let build = of.get(name).ok_or_else(|| RegistryError::Unknown {
+    let entry = of.get(name).ok_or_else(|| RegistryError::Unknown {
         kind,
         name: name.to_owned(),
         known: of.keys().copied().collect(),
     })?;
-    Ok(build(parameters)?)
+    Ok((entry.build)(parameters)?)
 }
 
 impl std::fmt::Debug for Registry {

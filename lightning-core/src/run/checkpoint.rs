@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{AlgorithmIdentity, RunError, RunFolder, folder};
+use super::{AlgorithmIdentity, RunError, RunFolder, folder, identity::difference};
 use crate::types::JsonObject;
 
 /// The file in the run's folder.
@@ -34,6 +34,8 @@ const FORMAT: u32 = 1;
 pub struct Checkpoint<S> {
     folder: RunFolder,
     algorithm: Arc<AlgorithmIdentity>,
+    /// Whether a state that was saved with other settings is taken.
+    accepts_changes: bool,
     state: PhantomData<fn() -> S>,
 }
 
@@ -47,10 +49,11 @@ struct Contents<S> {
 }
 
 impl<S> Checkpoint<S> {
-    pub(super) fn new(folder: RunFolder, algorithm: AlgorithmIdentity) -> Self {
+    pub(super) fn new(folder: RunFolder, algorithm: AlgorithmIdentity, accepts_changes: bool) -> Self {
         Self {
             folder,
             algorithm: Arc::new(algorithm),
+            accepts_changes,
             state: PhantomData,
         }
     }
@@ -94,7 +97,7 @@ impl<S: DeserializeOwned> Checkpoint<S> {
         // The settings are compared first: the state of another algorithm need not fit the type.
         let contents: Contents<Value> = serde_json::from_slice(&bytes).map_err(unreadable)?;
         let differences = differences(&contents, &self.algorithm);
-        if !differences.is_empty() {
+        if contents.format != FORMAT || !(differences.is_empty() || self.accepts_changes) {
             return Err(RunError::OtherSettings {
                 path: path(),
                 differences,
@@ -104,6 +107,19 @@ impl<S: DeserializeOwned> Checkpoint<S> {
             .map(Some)
             .map_err(unreadable)
     }
+}
+
+/// The state that was saved last, whatever it is.
+pub(super) async fn saved(folder: &RunFolder) -> Result<Option<Value>, RunError> {
+    let path = folder.path().join(FILE);
+    let folder = folder.clone();
+    let Some(bytes) = folder::on_the_disk(move || folder.read(FILE)).await? else {
+        return Ok(None);
+    };
+    let contents = serde_json::from_slice::<Contents<Value>>(&bytes);
+    contents
+        .map(|contents| Some(contents.state))
+        .map_err(|source| RunError::Unreadable { path, source })
 }
 
 impl<S> fmt::Debug for Checkpoint<S> {
@@ -116,43 +132,14 @@ impl<S> fmt::Debug for Checkpoint<S> {
 
 /// One line for each setting that differs.
 fn differences(saved: &Contents<Value>, now: &AlgorithmIdentity) -> Vec<String> {
-    let line = |name: &str, saved: &Value, now: &Value| {
-        (saved != now).then(|| format!("  {name}: {} in the checkpoint, {} now", shown(saved), shown(now)))
+    let before = AlgorithmIdentity {
+        name: saved.algorithm.clone(),
+        version: saved.version.clone(),
+        parameters: saved.parameters.clone(),
     };
-    let mut lines: Vec<String> = [
-        line("format", &saved.format.into(), &FORMAT.into()),
-        line(
-            "algorithm",
-            &saved.algorithm.as_str().into(),
-            &now.name.as_str().into(),
-        ),
-        line(
-            "version",
-            &saved.version.as_str().into(),
-            &now.version.as_str().into(),
-        ),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let mut names: Vec<&String> = saved.parameters.keys().chain(now.parameters.keys()).collect();
-    names.sort();
-    names.dedup();
-    let of = |settings: &JsonObject, name: &str| settings.get(name).cloned().unwrap_or_default();
-    lines.extend(
-        names
-            .into_iter()
-            .filter_map(|name| line(name, &of(&saved.parameters, name), &of(&now.parameters, name))),
-    );
+    let mut lines = now.differences(&before);
+    lines.extend(difference("format", &saved.format.into(), &FORMAT.into()));
     lines
-}
-
-fn shown(value: &Value) -> String {
-    if value.is_null() {
-        "not set".to_owned()
-    } else {
-        value.to_string()
-    }
 }
 
 #[cfg(test)]
@@ -173,32 +160,37 @@ mod tests {
     #[tokio::test]
     async fn other_settings_are_refused_and_shown() {
         let folder = RunFolder::temporary();
-        let saved = Checkpoint::new(folder.clone(), identity(&json!({"width": 4, "depth": 2})));
+        let saved = Checkpoint::new(folder.clone(), identity(&json!({"width": 4, "depth": 2})), false);
         saved.save(&7).await.unwrap();
         let mut other = identity(&json!({"width": 8, "seed": 1, "depth": 2}));
         other.version = "2".to_owned();
-        let error = Checkpoint::<i32>::new(folder, other).load().await.unwrap_err();
+        let error = Checkpoint::<i32>::new(folder.clone(), other.clone(), false)
+            .load()
+            .await
+            .unwrap_err();
         let RunError::OtherSettings { differences, .. } = error else {
             panic!("{error}")
         };
         assert_eq!(
             differences,
             [
-                "  version: \"1\" in the checkpoint, \"2\" now",
-                "  seed: not set in the checkpoint, 1 now",
-                "  width: 4 in the checkpoint, 8 now",
+                "  version: \"1\" before, \"2\" now",
+                "  seed: not set before, 1 now",
+                "  width: 4 before, 8 now",
             ]
         );
+        let willing = Checkpoint::<i32>::new(folder, other, true);
+        assert_eq!(willing.load().await.unwrap(), Some(7));
     }
 
     #[tokio::test]
     async fn a_state_of_another_type_is_refused_with_the_file() {
         let folder = RunFolder::temporary();
-        Checkpoint::new(folder.clone(), identity(&Value::Null))
+        Checkpoint::new(folder.clone(), identity(&Value::Null), false)
             .save(&"text")
             .await
             .unwrap();
-        let error = Checkpoint::<i32>::new(folder, identity(&Value::Null))
+        let error = Checkpoint::<i32>::new(folder, identity(&Value::Null), false)
             .load()
             .await
             .unwrap_err();
@@ -210,7 +202,7 @@ mod tests {
     async fn a_damaged_file_is_refused() {
         let folder = RunFolder::temporary();
         folder.replace(FILE, b"{\"format\": 1, \"alg").unwrap();
-        let error = Checkpoint::<i32>::new(folder, identity(&Value::Null))
+        let error = Checkpoint::<i32>::new(folder, identity(&Value::Null), false)
             .load()
             .await
             .unwrap_err();
@@ -220,9 +212,9 @@ mod tests {
     #[tokio::test]
     async fn a_state_that_cannot_be_written_leaves_the_one_before() {
         let folder = RunFolder::temporary();
-        let numbers = Checkpoint::new(folder.clone(), identity(&Value::Null));
+        let numbers = Checkpoint::new(folder.clone(), identity(&Value::Null), false);
         numbers.save(&1).await.unwrap();
-        let odd = Checkpoint::new(folder, identity(&Value::Null));
+        let odd = Checkpoint::new(folder, identity(&Value::Null), false);
         let map = std::collections::HashMap::from([(vec![1], 1)]);
         assert!(matches!(odd.save(&map).await, Err(RunError::Unwritable(_))));
         assert_eq!(numbers.load().await.unwrap(), Some(1));

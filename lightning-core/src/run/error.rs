@@ -26,8 +26,8 @@ pub enum RunError {
         path: PathBuf,
     },
 
-    /// A checkpoint is there but cannot be read: it is damaged, or the state's type has changed.
-    #[error("the checkpoint {} does not hold this algorithm's state: {source}; remove the file to start anew", path.display())]
+    /// A checkpoint or the record of a run is there but cannot be read: it is damaged, or the state's type has changed.
+    #[error("{} does not hold what this run keeps there: {source}; use another run folder, or start over", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -39,13 +39,28 @@ pub enum RunError {
     #[error("what the run keeps cannot be written as JSON: {0}")]
     Unwritable(#[source] serde_json::Error),
 
-    /// A checkpoint was made by another algorithm, another version of it, or with other parameters.
-    #[error("the checkpoint {} was made with other settings; resume with the same ones, or use another run folder:\n{}", path.display(), differences.join("\n"))]
+    /// A file of the folder was written by another algorithm, another version of it, or with other parameters.
+    #[error("{} was written by a run with other settings; resume with the same ones, use another run folder, or say that the run may go on or start over (`resume` of the trainer's builder):\n{}", path.display(), differences.join("\n"))]
     OtherSettings {
         /// The file.
         path: PathBuf,
-        /// One line for each setting that differs: `beam_width: 4 in the checkpoint, 8 now`.
+        /// One line for each setting that differs: `beam_width: 4 before, 8 now`.
         differences: Vec<String>,
+    },
+
+    /// What an earlier process of the run has left in the store cannot be looked through.
+    #[error("the run cannot be resumed from its store: {0}")]
+    Store(#[from] StoreError),
+
+    /// A step was kept under this name, but what it came to is of another type.
+    #[error("the step `{step}` in {} holds something else than what is asked for: {source}; give each step a name of its own", path.display())]
+    OtherStep {
+        /// The name of the step.
+        step: String,
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        source: serde_json::Error,
     },
 }
 

@@ -11,16 +11,19 @@ use std::{
 
 use futures::future::try_join_all;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout_at};
 
-use super::{EvaluateError, Outcome, OutcomeResult, Progress, RunContext};
+use super::{
+    EvaluateError, Outcome, OutcomeResult, Progress, RunContext,
+    identity::{self, digest, digest_of_resources},
+    recovery,
+};
 use crate::{
     ids::{IdSource as _, RandomIds},
     store::{Answer, Command, Request, Store, StoreError},
     types::{
         NamedResources, NewRollout, Resource, ResourcesId, Rollout, RolloutConfig, RolloutId, RolloutMode,
-        RolloutPatch, RolloutStatus, SpanQuery,
+        SpanQuery,
     },
 };
 
@@ -30,8 +33,11 @@ use crate::{
 /// outcomes in the order of the tasks, whatever the number of runners.
 ///
 /// What a run has evaluated once it does not evaluate again: the same task with the same resources in the same
-/// repetition is the same rollout. This also holds for a run that was resumed, as long as its store still knows the
-/// request keys (for 24 hours, see [`Store`]). [`fresh`](Self::fresh) asks for new rollouts.
+/// repetition is the same rollout. This also holds for a run that is resumed, if its store is durable: rollouts that had
+/// ended are found again, the others are taken up. [`named`](Self::named) tells evaluations apart that are otherwise the
+/// same, and [`fresh`](Self::fresh) asks for new rollouts always.
+///
+/// Resources are the same if they hold the same; keys of models and the address of the LLM proxy do not count.
 ///
 /// ```no_run
 /// # use lightning_core::{run::{EvaluateError, RunContext}, types::{Dataset, PromptTemplate, RolloutMode}};
@@ -60,7 +66,7 @@ pub struct Evaluator {
     within: Option<Duration>,
     label: String,
     progress: Option<Arc<Progress>>,
-    fresh: bool,
+    name: Option<String>,
 }
 
 /// What to do about rollouts that fail. What failed never counts as a reward of 0.
@@ -96,7 +102,7 @@ impl Evaluator {
             within: None,
             label: "evaluate".to_owned(),
             progress: None,
-            fresh: false,
+            name: None,
         }
     }
 
@@ -172,9 +178,15 @@ impl Evaluator {
         self
     }
 
-    /// Makes new rollouts, also for what this run has evaluated before.
-    pub fn fresh(mut self) -> Self {
-        self.fresh = true;
+    /// Makes new rollouts, also for what this run has evaluated before, and again when the run is resumed.
+    pub fn fresh(self) -> Self {
+        self.named(format!("fresh/{}", RandomIds.hex(16)))
+    }
+
+    /// Evaluates what was evaluated under another name once more, and finds again what was evaluated under this one: of the
+    /// number of a round, for example.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
         self
     }
 
@@ -198,23 +210,17 @@ impl Evaluator {
             within,
             label,
             progress,
-            fresh,
+            name,
         } = self;
         let deadline = within.and_then(|time| Some((Instant::now().checked_add(time)?, time)));
         let tasks = tasks?;
         let store = &**run.store();
-        let scope = if fresh {
-            format!("{}/{}", run.id(), RandomIds.hex(16))
-        } else {
-            run.id().to_owned()
-        };
-        let (resources_id, version) = publish(store, &scope, resources).await?;
+        let (resources_id, resources) = publish(store, run.id(), resources).await?;
 
         let total = tasks.len() * repetitions;
         let progress = progress.unwrap_or_else(|| Arc::new(run.progress(label, Some(total as u64))));
         let under_way = UnderWay {
             run: &run,
-            scope,
             policy,
             deadline,
             total,
@@ -232,8 +238,9 @@ impl Evaluator {
                 config: config.clone(),
                 metadata: None,
             };
-            // The resources' version belongs to what was evaluated, though no field of the rollout.
-            let digest = digest(&(&new, version)).map_err(|source| EvaluateError::Unwritable {
+            // By what the resources hold and not by their id, which is another one when a run is resumed after long.
+            let what = (&name, &new.input, new.mode, &new.config, &resources);
+            let digest = digest(&what).map_err(|source| EvaluateError::Unwritable {
                 what: "a rollout".to_owned(),
                 source,
             })?;
@@ -256,24 +263,36 @@ impl Evaluator {
     }
 }
 
-/// The resources to use, published under a key, so that the same ones have the same id over the whole run.
+/// The resources to use, published under a key, so that the same ones have the same id over the whole run; and what stands
+/// for what they hold.
 async fn publish(
     store: &dyn Store,
-    scope: &str,
+    run_id: &str,
     resources: Option<NamedResources>,
-) -> Result<(Option<ResourcesId>, u64), EvaluateError> {
-    let Some(resources) = resources else {
-        let latest = store.get_latest_resources().await?;
-        return Ok(latest.map_or((None, 0), |latest| (Some(latest.resources_id), latest.version)));
+) -> Result<(Option<ResourcesId>, Option<String>), EvaluateError> {
+    let digest = |resources: &NamedResources| {
+        digest_of_resources(resources).map_err(|source| EvaluateError::Unwritable {
+            what: "a resource".to_owned(),
+            source,
+        })
     };
-    let digest = digest(&resources).map_err(|source| EvaluateError::Unwritable {
+    let Some(resources) = resources else {
+        let Some(latest) = store.get_latest_resources().await? else {
+            return Ok((None, None));
+        };
+        let holds = digest(&latest.resources)?;
+        return Ok((Some(latest.resources_id), Some(holds)));
+    };
+    let holds = digest(&resources)?;
+    // With the keys and addresses that are left out of `holds`: rollouts are to use those of now.
+    let exactly = identity::digest(&resources).map_err(|source| EvaluateError::Unwritable {
         what: "a resource".to_owned(),
         source,
     })?;
-    let key = format!("evaluation/{scope}/resources/{digest}");
+    let key = format!("evaluation/{run_id}/resources/{exactly}");
     let command = Command::AddResources { resources };
     match store.execute(Request::keyed(command, key)).await? {
-        Answer::Resources(added) => Ok((Some(added.resources_id), added.version)),
+        Answer::Resources(added) => Ok((Some(added.resources_id), Some(holds))),
         other => Err(unexpected(&other)),
     }
 }
@@ -285,18 +304,9 @@ fn unexpected(answer: &Answer) -> EvaluateError {
     })
 }
 
-/// Stands for a value in request keys: equal values have equal digests, in every process.
-fn digest(value: &impl Serialize) -> serde_json::Result<String> {
-    // Through `Value`, whose objects are sorted.
-    let canonical = serde_json::to_vec(&serde_json::to_value(value)?)?;
-    let hash = Sha256::digest(&canonical);
-    Ok(hash[..16].iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 /// An evaluation that is going on.
 struct UnderWay<'a> {
     run: &'a RunContext,
-    scope: String,
     policy: FailurePolicy,
     /// When it has to be over, and how long that is from its beginning.
     deadline: Option<(Instant, Duration)>,
@@ -313,8 +323,7 @@ impl UnderWay<'_> {
         let _permit = self.run.shared.in_flight.acquire().await;
         let mut retry = 0;
         loop {
-            let key = format!("evaluation/{}/{key}/{retry}", self.scope);
-            let outcome = self.run_rollout(new.clone(), key).await?;
+            let outcome = self.run_rollout(new.clone(), format!("{key}/{retry}")).await?;
             let OutcomeResult::Failed { message, .. } = &outcome.result else {
                 self.progress.advance(1);
                 return Ok(outcome);
@@ -339,33 +348,51 @@ impl UnderWay<'_> {
 
     async fn run_rollout(&self, new: NewRollout, key: String) -> Result<Outcome, EvaluateError> {
         let store = &**self.run.store();
-        let command = Command::EnqueueRollouts { rollouts: vec![new] };
-        let id = match store.execute(Request::keyed(command, key)).await? {
-            Answer::Enqueued(made) if made.len() == 1 => made[0].rollout_id.clone(),
-            other => return Err(unexpected(&other)),
+        let id = match self.run.take_up(&key, &new).await? {
+            Some(id) => id,
+            None => self.enqueue(new, &key).await?,
         };
         self.open().insert(id.clone());
-        let (ended, late) = match self.deadline {
-            None => (wait_for(store, &id).await?, None),
+        let ended = match self.deadline {
+            None => wait_for(store, &id).await?,
             Some((deadline, time)) => match timeout_at(deadline, wait_for(store, &id)).await {
-                Ok(ended) => (ended?, None),
-                Err(_) => {
-                    let cancelled = RolloutPatch::status(RolloutStatus::Cancelled);
-                    (store.update_rollout(id.clone(), cancelled).await?, Some(time))
-                }
+                Ok(ended) => ended?,
+                Err(_) => self.cancel_late(&id, time).await?,
             },
         };
         self.open().remove(&id);
         let latest = store.get_latest_attempt(&id).await?;
         let spans = store.query_spans(SpanQuery::of(id).latest_attempt()).await?;
-        let mut outcome = Outcome::new(ended, latest.as_ref(), spans.items);
-        if let (Some(time), OutcomeResult::Failed { message, .. }) = (late, &mut outcome.result) {
-            *message = format!(
-                "it did not end within the {} s of the evaluation",
-                time.as_secs_f64()
-            );
+        Ok(Outcome::new(ended, latest.as_ref(), spans.items))
+    }
+
+    async fn enqueue(&self, mut new: NewRollout, key: &str) -> Result<RolloutId, EvaluateError> {
+        new.metadata = Some(recovery::notes(self.run.id(), key));
+        let resources_id = new.resources_id.as_ref().map_or("", ResourcesId::as_str);
+        let request_key = format!("evaluation/{}/{resources_id}/{key}", self.run.id());
+        let command = Command::EnqueueRollouts { rollouts: vec![new] };
+        let request = Request::keyed(command, request_key);
+        match self.run.store().execute(request).await? {
+            Answer::Enqueued(made) if made.len() == 1 => {
+                let id = made[0].rollout_id.clone();
+                self.run.shared.evaluated.note(key, id.clone());
+                Ok(id)
+            }
+            other => Err(unexpected(&other)),
         }
-        Ok(outcome)
+    }
+
+    /// Cancels a rollout that has not ended in time.
+    async fn cancel_late(&self, id: &RolloutId, time: Duration) -> Result<Rollout, EvaluateError> {
+        let store = &**self.run.store();
+        let rollout = store.get_rollout_by_id(id).await?;
+        let notes = rollout.and_then(|rollout| rollout.rollout.metadata);
+        let reason = format!(
+            "it did not end within the {} s of the evaluation",
+            time.as_secs_f64()
+        );
+        let patch = recovery::cancel(notes.as_ref(), &reason);
+        Ok(store.update_rollout(id.clone(), patch).await?)
     }
 
     fn is_late(&self) -> bool {
@@ -376,8 +403,7 @@ impl UnderWay<'_> {
     async fn cancel_open(&self) {
         let open: Vec<RolloutId> = self.open().drain().collect();
         for id in open {
-            let cancelled = RolloutPatch::status(RolloutStatus::Cancelled);
-            if let Err(error) = self.run.store().update_rollout(id.clone(), cancelled).await {
+            if let Err(error) = self.set_aside(&id).await {
                 tracing::warn!(
                     target: "lightning::run",
                     rollout_id = %id,
@@ -386,6 +412,19 @@ impl UnderWay<'_> {
                 );
             }
         }
+    }
+
+    /// Cancels a rollout that another evaluation may take up again, of this process or of the one that resumes the run.
+    async fn set_aside(&self, id: &RolloutId) -> Result<(), StoreError> {
+        let store = &**self.run.store();
+        let Some(rollout) = store.get_rollout_by_id(id).await? else {
+            return Ok(());
+        };
+        if rollout.status.is_terminal() {
+            return Ok(());
+        }
+        let patch = recovery::set_aside(rollout.metadata.as_ref());
+        store.update_rollout(id.clone(), patch).await.map(drop)
     }
 
     fn open(&self) -> MutexGuard<'_, HashSet<RolloutId>> {

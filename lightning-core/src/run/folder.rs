@@ -11,9 +11,6 @@ use serde::Serialize;
 use super::RunError;
 use crate::ids::{IdSource as _, RandomIds};
 
-/// The file whose lock says that a run uses the folder.
-const LOCK: &str = ".lock";
-
 /// Where a run keeps its files: `run.json`, `metrics.jsonl`, the checkpoint, the report, and whatever the algorithm writes.
 /// A clone is the same folder.
 #[derive(Clone, Debug)]
@@ -29,6 +26,9 @@ struct Root {
 }
 
 impl RunFolder {
+    /// The file whose lock says that a run uses the folder.
+    pub(crate) const LOCK: &str = ".lock";
+
     /// The folder at that path, which is made when something is first written.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -116,7 +116,7 @@ impl RunFolder {
     /// [`RunError::InUse`], if another run has it, in this process or in another one on this machine, and
     /// [`RunError::Folder`], if it cannot be made.
     pub fn lock(&self) -> Result<RunLock, RunError> {
-        let path = self.create()?.join(LOCK);
+        let path = self.create()?.join(Self::LOCK);
         let failed = |source| RunError::Folder {
             action: "lock",
             path: path.clone(),
@@ -163,7 +163,7 @@ pub struct RunLock {
 }
 
 /// Does something with a run's folder off the runtime's threads. Cancel safe: once begun it goes on to its end.
-pub(super) async fn on_the_disk<T: Send + 'static>(
+pub(crate) async fn on_the_disk<T: Send + 'static>(
     act: impl FnOnce() -> Result<T, RunError> + Send + 'static,
 ) -> Result<T, RunError> {
     tokio::task::spawn_blocking(act).await.unwrap_or_else(|failure| {

@@ -7,12 +7,18 @@
 //! This module knows nothing of runners, agents or trainers.
 
 mod checkpoint;
+mod configuration;
+mod ending;
 mod error;
 mod evaluator;
 mod folder;
+mod identity;
+mod journal;
 mod metrics;
 mod outcome;
+mod prices;
 mod progress;
+mod recovery;
 mod stop;
 mod tally;
 
@@ -23,25 +29,40 @@ use std::{
 };
 
 use rand::{SeedableRng, rngs::StdRng};
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
     checkpoint::Checkpoint,
+    configuration::{ConfigurationHistory, ConfigurationVersion},
+    ending::RunEnding,
     error::{EvaluateError, RunError},
     evaluator::{Evaluation, Evaluator, FailurePolicy},
     folder::{RunFolder, RunLock},
+    identity::AlgorithmIdentity,
     metrics::Metric,
     outcome::{Outcome, OutcomeResult},
+    prices::{Cost, Price, Prices},
     progress::{Progress, ProgressEvent, ProgressSink},
+    recovery::Recovered,
     stop::{Achieved, StopReason, StopWhen},
     tally::{ModelUsage, RewardPoint, RolloutCounts},
 };
-use self::{metrics::MetricLog, progress::Silent, stop::Scores, tally::Tally};
+use self::{
+    ending::Exits, journal::Journal, metrics::MetricLog, progress::Silent, recovery::Evaluated, stop::Scores,
+    tally::Tally,
+};
+pub(crate) use self::{
+    ending::remove_temporary,
+    folder::on_the_disk,
+    identity::{difference, digest, digest_of_resources},
+    stop::StopSwitch,
+};
 use crate::{
     clock::{Clock, SystemClock},
     store::{MemoryStore, Store},
-    types::{JsonObject, Span, Timestamp},
+    types::{Attempt, AttemptStatus, Span, Timestamp},
 };
 
 /// How many rollouts of a run's evaluations are under way at once, unless set otherwise.
@@ -61,32 +82,38 @@ pub struct RunContext {
     shared: Arc<Shared>,
 }
 
+/// Hears of an attempt that has ended, with its spans.
+pub(crate) type AttemptWatcher = Arc<dyn Fn(&Attempt, &[Span]) + Send + Sync>;
+
 struct Shared {
     id: String,
     seed: u64,
     algorithm: AlgorithmIdentity,
+    accepts_changes: bool,
     folder: RunFolder,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     began: Timestamp,
+    seconds_before: f64,
     cancellation: CancellationToken,
     in_flight: Arc<Semaphore>,
     metrics: MetricLog,
     progress: Arc<dyn ProgressSink>,
     stop_when: StopWhen,
+    stop_switch: StopSwitch,
+    prices: Option<Prices>,
+    watcher: Option<AttemptWatcher>,
     scores: Mutex<Scores>,
     tally: Mutex<Tally>,
+    journal: Journal,
+    evaluated: Evaluated,
+    exits: Exits,
 }
 
-/// Which algorithm a run runs, and with which parameters: what a checkpoint must agree with.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct AlgorithmIdentity {
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Its parameters by name.
-    pub parameters: JsonObject,
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.exits.end(&self.folder, &RunEnding::Dropped);
+    }
 }
 
 /// Builds a [`RunContext`]. The trainer does so; others need it only to drive an algorithm by hand.
@@ -94,6 +121,8 @@ pub struct RunContextBuilder {
     id: String,
     seed: u64,
     algorithm: AlgorithmIdentity,
+    accepts_changes: bool,
+    seconds_before: f64,
     folder: Option<RunFolder>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
@@ -101,6 +130,9 @@ pub struct RunContextBuilder {
     in_flight: usize,
     progress: Arc<dyn ProgressSink>,
     stop_when: StopWhen,
+    stop_switch: StopSwitch,
+    prices: Option<Prices>,
+    watcher: Option<AttemptWatcher>,
 }
 
 impl RunContext {
@@ -110,6 +142,8 @@ impl RunContext {
             id: id.into(),
             seed: 0,
             algorithm: AlgorithmIdentity::default(),
+            accepts_changes: false,
+            seconds_before: 0.0,
             folder: None,
             store,
             clock: Arc::new(SystemClock::new()),
@@ -117,6 +151,9 @@ impl RunContext {
             in_flight: DEFAULT_IN_FLIGHT,
             progress: Arc::new(Silent),
             stop_when: StopWhen::never(),
+            stop_switch: StopSwitch::default(),
+            prices: None,
+            watcher: None,
         }
     }
 
@@ -167,7 +204,106 @@ impl RunContext {
 
     /// The state that survives the end of the process, kept in the run's folder.
     pub fn checkpoint<S>(&self) -> Checkpoint<S> {
-        Checkpoint::new(self.shared.folder.clone(), self.shared.algorithm.clone())
+        let shared = &*self.shared;
+        Checkpoint::new(
+            shared.folder.clone(),
+            shared.algorithm.clone(),
+            shared.accepts_changes,
+        )
+    }
+
+    /// The state that the algorithm saved last, as JSON, for those who look at a run from outside.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Unreadable`] and [`RunError::Folder`].
+    pub async fn saved_state(&self) -> Result<Option<serde_json::Value>, RunError> {
+        checkpoint::saved(&self.shared.folder).await
+    }
+
+    /// A durable step: what it came to is kept in the run's folder, and a run that is resumed does not do it again.
+    ///
+    /// `make` is done if no step of this name has come to an end before, in this process or in an earlier one of the run; what
+    /// it returns is on the disk when this returns. Steps of equal names are one step: whoever asks for it while it is made
+    /// waits for it. So a name has to say all that the step depends on, such as the round and what goes in. A step that fails
+    /// is not kept. What steps return is held in memory until the run ends.
+    ///
+    /// Cancel safe: dropped, it leaves the step undone, or done and kept.
+    ///
+    /// ```
+    /// use lightning_core::run::{RunContext, RunError};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), RunError> {
+    /// let run = RunContext::for_test();
+    /// for _ in 0..2 {
+    ///     let answer = run.memo("round 1: an idea", async {
+    ///         println!("this is printed once");
+    ///         Ok::<_, RunError>("answer of an expensive model".to_owned())
+    ///     });
+    ///     assert_eq!(answer.await?, "answer of an expensive model");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `make`; [`RunError::Folder`], if the disk does not take it, [`RunError::Unwritable`], if it has no JSON form,
+    /// and [`RunError::OtherStep`], if the step of this name has come to something else than a `V`.
+    pub async fn memo<V, E>(
+        &self,
+        name: impl Into<String>,
+        make: impl Future<Output = Result<V, E>>,
+    ) -> Result<V, E>
+    where
+        V: Serialize + DeserializeOwned,
+        E: From<RunError>,
+    {
+        let make = async { Ok((make.await?, Vec::new())) };
+        self.memo_counted(name, make).await
+    }
+
+    /// As [`memo`](Self::memo), for a step that calls models: what it used is counted as
+    /// [`count_model_usage`](Self::count_model_usage) does, once for the whole run, however often it is resumed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`memo`](Self::memo).
+    pub async fn memo_counted<V, E>(
+        &self,
+        name: impl Into<String>,
+        make: impl Future<Output = Result<(V, Vec<ModelUsage>), E>>,
+    ) -> Result<V, E>
+    where
+        V: Serialize + DeserializeOwned,
+        E: From<RunError>,
+    {
+        let count = |usage| self.count_model_usage(usage);
+        self.shared.journal.step(name.into(), count, make).await
+    }
+
+    /// A folder that goes with the run, whatever its end is: result, error, panic, abort. What a run that was killed has left
+    /// there is removed when it is resumed. It exists from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Folder`], if it cannot be made.
+    pub fn temp_dir(&self) -> Result<PathBuf, RunError> {
+        ending::temporary(&self.shared.folder)
+    }
+
+    /// Calls something when the run ends, whatever its end is, but for one of the whole process: the last that was given
+    /// first, each once, before the temporary folder is removed. It should be quick and must not block for long. A panic in
+    /// it is logged. If the run has ended already, it is called at once.
+    pub fn on_exit(&self, call: impl FnOnce(&RunEnding) + Send + 'static) {
+        self.shared.exits.add(Box::new(call));
+    }
+
+    /// Ends the run: calls what [`on_exit`](Self::on_exit) was given, and removes the temporary folder. The trainer does so;
+    /// it happens when the last handle goes, too. Only the first call counts.
+    pub fn end(&self, ending: &RunEnding) {
+        self.shared.exits.end(&self.shared.folder, ending);
     }
 
     /// Runs tasks and collects their rewards.
@@ -227,12 +363,17 @@ impl RunContext {
 
     /// Why the run should stop now, if it should. An algorithm asks between its rounds.
     pub fn should_stop(&self) -> Option<StopReason> {
-        self.shared.stop_when.reason(&self.achieved())
+        self.stop_when().reason(&self.achieved())
+    }
+
+    /// When the run stops by itself, as it stands now.
+    pub fn stop_when(&self) -> StopWhen {
+        let switched = self.shared.stop_switch.get();
+        switched.unwrap_or_else(|| self.shared.stop_when.clone())
     }
 
     /// What the run has done so far.
     pub fn achieved(&self) -> Achieved {
-        let shared = &*self.shared;
         let scores = *self.scores();
         let (rollouts, usage) = {
             let tally = self.tally();
@@ -242,23 +383,25 @@ impl RunContext {
             rollouts,
             model_calls: usage.calls,
             tokens: usage.tokens(),
+            cost: self.cost().map(|cost| cost.amount),
             seconds: self.seconds(),
             best_score: scores.best,
             rounds_without_improvement: scores.rounds_without_improvement,
-            stop_file_exists: shared.stop_when.stop_file_exists(),
+            stop_file_exists: self.stop_when().stop_file_exists(),
             cancelled: self.is_cancelled(),
         }
     }
 
-    /// How long the run has been going on.
+    /// How long the run has been going on, in seconds; of one that was resumed, all its processes together.
     pub fn seconds(&self) -> f64 {
-        self.shared.clock.now() - self.shared.began
+        self.shared.seconds_before + (self.shared.clock.now() - self.shared.began)
     }
 
     /// Counts calls of a model that the algorithm itself made, for stop conditions and the report: see
     /// [`ModelUsage::of_call`]. The role says what the model was used for, such as `gradient`.
     ///
-    /// Calls of agents are counted by their spans.
+    /// Calls of agents are counted by their spans. When the run is resumed, what was counted here is forgotten;
+    /// [`memo_counted`](Self::memo_counted) remembers.
     pub fn count_model_usage(&self, usage: ModelUsage) {
         self.tally().count_usage(usage);
     }
@@ -267,6 +410,14 @@ impl RunContext {
     pub fn count_attempt(&self, succeeded: bool, spans: &[Span]) {
         let seconds = self.seconds();
         self.tally().count_attempt(succeeded, spans, seconds);
+    }
+
+    /// Counts an attempt that has ended, and tells who watches the run.
+    pub(crate) fn attempt_ended(&self, attempt: &Attempt, spans: &[Span]) {
+        self.count_attempt(attempt.status == AttemptStatus::Succeeded, spans);
+        if let Some(watcher) = &self.shared.watcher {
+            watcher(attempt, spans);
+        }
     }
 
     /// How many attempts have ended so far, and how.
@@ -284,6 +435,12 @@ impl RunContext {
     /// [`count_model_usage`](Self::count_model_usage) was told.
     pub fn model_usage(&self) -> Vec<ModelUsage> {
         self.tally().usage().to_vec()
+    }
+
+    /// What models have cost so far; `None` without a price table.
+    pub fn cost(&self) -> Option<Cost> {
+        let prices = self.shared.prices.as_ref()?;
+        Some(prices.cost(self.tally().usage()))
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
@@ -317,6 +474,20 @@ impl RunContextBuilder {
     #[must_use]
     pub fn algorithm(mut self, algorithm: AlgorithmIdentity) -> Self {
         self.algorithm = algorithm;
+        self
+    }
+
+    /// Whether a state that was saved with other parameters, or by another version, is gone on with; it is not if not set.
+    #[must_use]
+    pub fn accept_changes(mut self, accept: bool) -> Self {
+        self.accepts_changes = accept;
+        self
+    }
+
+    /// How long the run has been going on in earlier processes, in seconds; 0 if not set.
+    #[must_use]
+    pub fn seconds_before(mut self, seconds: f64) -> Self {
+        self.seconds_before = seconds;
         self
     }
 
@@ -362,12 +533,37 @@ impl RunContextBuilder {
         self
     }
 
+    /// What may replace that condition while the run goes on.
+    pub(crate) fn stop_switch(mut self, switch: StopSwitch) -> Self {
+        self.stop_switch = switch;
+        self
+    }
+
+    /// Who hears of every attempt that has ended.
+    pub(crate) fn watcher(mut self, watcher: AttemptWatcher) -> Self {
+        self.watcher = Some(watcher);
+        self
+    }
+
+    /// What models cost; not known if not set.
+    #[must_use]
+    pub fn prices(mut self, prices: Option<Prices>) -> Self {
+        self.prices = prices;
+        self
+    }
+
     /// The run, which begins now.
     pub fn build(self) -> RunContext {
         let permits = self.in_flight.clamp(1, Semaphore::MAX_PERMITS);
+        let folder = self.folder.unwrap_or_else(RunFolder::temporary);
         RunContext {
             shared: Arc::new(Shared {
-                folder: self.folder.unwrap_or_else(RunFolder::temporary),
+                journal: Journal::new(folder.clone()),
+                evaluated: Evaluated::default(),
+                exits: Exits::default(),
+                accepts_changes: self.accepts_changes,
+                seconds_before: self.seconds_before,
+                folder,
                 id: self.id,
                 seed: self.seed,
                 algorithm: self.algorithm,
@@ -379,6 +575,9 @@ impl RunContextBuilder {
                 metrics: MetricLog::default(),
                 progress: self.progress,
                 stop_when: self.stop_when,
+                stop_switch: self.stop_switch,
+                prices: self.prices,
+                watcher: self.watcher,
                 scores: Mutex::default(),
                 tally: Mutex::default(),
             }),

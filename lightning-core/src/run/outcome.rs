@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::{
     adapter::EmptyReason,
+    semconv,
     types::{Attempt, Reward, Rollout, RolloutStatus, Span, final_reward},
 };
 
@@ -65,6 +66,12 @@ impl Outcome {
 }
 
 fn failure(rollout: &Rollout, latest: Option<&Attempt>) -> String {
+    let notes = rollout.metadata.as_ref();
+    if let Some(reason) = notes.and_then(|notes| notes.get(semconv::ATTEMPT_REASON)?.as_str())
+        && rollout.status == RolloutStatus::Cancelled
+    {
+        return reason.to_owned();
+    }
     let Some(attempt) = latest else {
         return format!("{} before any attempt", rollout.status.as_str());
     };

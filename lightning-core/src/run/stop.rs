@@ -1,6 +1,10 @@
 //! When a run should stop.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,10 +23,25 @@ pub struct StopWhen {
     rollouts: Option<u64>,
     model_calls: Option<u64>,
     tokens: Option<u64>,
+    cost: Option<f64>,
     seconds: Option<f64>,
     score: Option<f64>,
     rounds_without_improvement: Option<u64>,
     file: Option<PathBuf>,
+}
+
+/// A condition that takes the place of a run's own while the run goes on. A clone is the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StopSwitch(Arc<Mutex<Option<StopWhen>>>);
+
+impl StopSwitch {
+    pub(crate) fn set(&self, condition: StopWhen) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(condition);
+    }
+
+    pub(super) fn get(&self) -> Option<StopWhen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// What a run has done so far.
@@ -34,6 +53,8 @@ pub struct Achieved {
     pub model_calls: u64,
     /// How many tokens went into models and came out, in every role.
     pub tokens: u64,
+    /// What models have cost, if there is a price table.
+    pub cost: Option<f64>,
     /// How long it has been running.
     pub seconds: f64,
     /// The best score that a round reached.
@@ -63,6 +84,8 @@ pub enum StopReason {
     ModelCalls,
     /// The limit of tokens was reached.
     Tokens,
+    /// The limit of cost was reached.
+    Cost,
     /// The time is up.
     Time,
     /// There was no improvement for too many rounds.
@@ -98,6 +121,19 @@ impl StopWhen {
     pub fn tokens(mut self, limit: u64) -> Self {
         self.tokens = Some(limit);
         self
+    }
+
+    /// When models have cost so much, in the currency of the price table, which the run then needs. Calls without a price do
+    /// not count.
+    #[must_use]
+    pub fn cost(mut self, limit: f64) -> Self {
+        self.cost = Some(limit);
+        self
+    }
+
+    /// Whether what models cost is a condition.
+    pub(crate) fn needs_prices(&self) -> bool {
+        self.cost.is_some()
     }
 
     /// After so many seconds.
@@ -145,6 +181,10 @@ impl StopWhen {
                 StopReason::ModelCalls,
             ),
             (reached(self.tokens, achieved.tokens), StopReason::Tokens),
+            (
+                achieved.cost.is_some_and(|cost| passed(self.cost, cost)),
+                StopReason::Cost,
+            ),
             (passed(self.seconds, achieved.seconds), StopReason::Time),
             (
                 reached(
@@ -170,6 +210,7 @@ impl fmt::Display for StopWhen {
             self.rollouts.map(|n| format!("{n} rollouts")),
             self.model_calls.map(|n| format!("{n} model calls")),
             self.tokens.map(|n| format!("{n} tokens")),
+            self.cost.map(|n| format!("a cost of {n}")),
             self.seconds.map(|n| format!("{n} s")),
             self.score.map(|n| format!("a score of {n}")),
             self.rounds_without_improvement
@@ -196,6 +237,7 @@ impl fmt::Display for StopReason {
             Self::Rollouts => "the limit of rollouts was reached",
             Self::ModelCalls => "the limit of model calls was reached",
             Self::Tokens => "the limit of tokens was reached",
+            Self::Cost => "the limit of cost was reached",
             Self::Time => "the time is up",
             Self::NoImprovement => "no improvement for too many rounds",
         })
@@ -234,6 +276,7 @@ mod tests {
             rollouts: 9,
             model_calls: 9,
             tokens: 9,
+            cost: Some(9.9),
             seconds: 9.9,
             best_score: Some(0.9),
             rounds_without_improvement: 9,
@@ -243,6 +286,7 @@ mod tests {
             rollouts: 10,
             model_calls: 10,
             tokens: 10,
+            cost: Some(10.0),
             seconds: 10.0,
             best_score: Some(1.0),
             rounds_without_improvement: 10,
@@ -252,6 +296,7 @@ mod tests {
             (StopWhen::never().rollouts(10), StopReason::Rollouts),
             (StopWhen::never().model_calls(10), StopReason::ModelCalls),
             (StopWhen::never().tokens(10), StopReason::Tokens),
+            (StopWhen::never().cost(10.0), StopReason::Cost),
             (StopWhen::never().seconds(10.0), StopReason::Time),
             (StopWhen::never().score(1.0), StopReason::Score),
             (

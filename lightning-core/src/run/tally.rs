@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Span, final_reward, model_calls};
+use crate::types::{Attempt, AttemptId, AttemptStatus, Span, Timestamp, final_reward, model_calls};
 
 /// How many points a reward curve has at most.
 const MAX_POINTS: usize = 128;
@@ -85,6 +85,38 @@ impl ModelUsage {
     }
 }
 
+/// What one attempt came to.
+#[derive(Debug)]
+pub(super) struct AttemptTally {
+    pub(super) attempt_id: AttemptId,
+    pub(super) ended: Timestamp,
+    succeeded: bool,
+    /// Whether it counts as an attempt, or only for what it used.
+    counts: bool,
+    reward: Option<f64>,
+    usage: Vec<ModelUsage>,
+}
+
+impl AttemptTally {
+    pub(super) fn new(attempt: &Attempt, ended: Timestamp, counts: bool, spans: &[Span]) -> Self {
+        let succeeded = attempt.status == AttemptStatus::Succeeded;
+        Self {
+            attempt_id: attempt.attempt_id.clone(),
+            ended,
+            succeeded,
+            counts,
+            // A failed attempt's reward is not reported, but its calls were made.
+            reward: succeeded
+                .then(|| final_reward(spans).map(|reward| reward.primary()))
+                .flatten(),
+            usage: model_calls(spans)
+                .into_iter()
+                .map(|call| ModelUsage::of_call(call.role, call.model, call.input_tokens, call.output_tokens))
+                .collect(),
+        }
+    }
+}
+
 /// What all attempts so far came to.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -108,6 +140,19 @@ impl Tally {
             let usage = ModelUsage::of_call(call.role, call.model, call.input_tokens, call.output_tokens);
             self.count_usage(usage);
         }
+    }
+
+    /// Takes in an attempt of an earlier process of the run.
+    pub(super) fn count(&mut self, attempt: AttemptTally, seconds: f64) {
+        self.succeeded += u64::from(attempt.counts && attempt.succeeded);
+        self.failed += u64::from(attempt.counts && !attempt.succeeded);
+        if let Some(reward) = attempt.reward {
+            self.curve.push(reward, seconds);
+        }
+        attempt
+            .usage
+            .into_iter()
+            .for_each(|usage| self.count_usage(usage));
     }
 
     pub(super) fn count_usage(&mut self, usage: ModelUsage) {

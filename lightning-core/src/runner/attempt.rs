@@ -27,6 +27,8 @@ enum Work {
     Ended(Result<(), String>),
     /// It was dropped: the attempt is to end as failed for this reason.
     Dropped(String),
+    /// It was dropped because the runner was stopped, which says nothing about the task.
+    Stopped,
     /// It was dropped because the attempt has ended already.
     Over,
 }
@@ -143,7 +145,7 @@ impl<T: Task> Runner<T> {
                 }
             },
             reason = self.out_of_time() => Work::Dropped(reason),
-            () = stop.aborting() => Work::Dropped("the runner was stopped".to_owned()),
+            () = stop.aborting() => Work::Stopped,
         };
         cx.cancellation().cancel();
         // Whatever it still has to say no longer counts.
@@ -289,8 +291,20 @@ impl<T: Task> Runner<T> {
         let action = "report on an attempt";
         match (work, stored) {
             (Work::Over, _) => self.patiently(action, || update(AttemptPatch::default())).await,
+            (Work::Stopped, _) => {
+                let reason = "the runner was stopped";
+                let fail = || {
+                    fail_unless_ended(
+                        &*self.store,
+                        rollout_id,
+                        attempt_id,
+                        AttemptPatch::interrupted(reason),
+                    )
+                };
+                self.patiently(action, || Box::pin(fail())).await
+            }
             (Work::Dropped(reason), _) => {
-                let fail = || fail_unless_ended(&*self.store, rollout_id, attempt_id, &reason);
+                let fail = || fail_unless_ended(&*self.store, rollout_id, attempt_id, failed(&*reason));
                 self.patiently(action, || Box::pin(fail())).await
             }
             (Work::Ended(Err(reason)), _) | (Work::Ended(Ok(())), Err(reason)) => {
@@ -310,14 +324,14 @@ pub(super) async fn fail_unless_ended(
     store: &dyn Store,
     rollout_id: &RolloutId,
     attempt_id: &AttemptId,
-    reason: &str,
+    end: AttemptPatch,
 ) -> Result<Attempt, StoreError> {
     let update = |patch| store.update_attempt(rollout_id.clone(), AttemptRef::from(attempt_id), patch);
     let attempt = update(AttemptPatch::default()).await?;
     if attempt.status.is_terminal() {
         return Ok(attempt);
     }
-    update(failed(reason)).await
+    update(end).await
 }
 
 /// Stores what is still recorded.

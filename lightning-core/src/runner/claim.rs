@@ -28,7 +28,7 @@ use crate::{
     clock::Clock,
     ids::{IdSource as _, RandomIds},
     store::{RequestKey, Store, StoreError},
-    types::{AttemptedRollout, WorkerId},
+    types::{AttemptPatch, AttemptedRollout, WorkerId},
 };
 
 /// How long a claim is parked at the store before it is made anew.
@@ -251,7 +251,9 @@ async fn give_up(store: &dyn Store, claimed: Vec<AttemptedRollout>) {
     for claimed in claimed {
         let reason = "the runner was stopped before the agent began";
         let (rollout_id, attempt_id) = (&claimed.rollout_id, &claimed.attempt.attempt_id);
-        if let Err(error) = fail_unless_ended(store, rollout_id, attempt_id, reason).await {
+        if let Err(error) =
+            fail_unless_ended(store, rollout_id, attempt_id, AttemptPatch::interrupted(reason)).await
+        {
             tracing::warn!(
                 target: "lightning::runner",
                 rollout_id = %rollout_id,

@@ -15,6 +15,10 @@ pub enum RunnerError {
         source: StoreError,
     },
 
+    /// A program that is a runner cannot be started, or does not go on.
+    #[error("the agent's program {0}")]
+    Program(String),
+
     /// The task of a step cannot be written as JSON.
     #[error("the task cannot be written as JSON: {0}")]
     Task(#[source] serde_json::Error),

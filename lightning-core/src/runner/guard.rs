@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use super::attempt::{fail_unless_ended, flush};
-use crate::{store::Store, tracer::Recording};
+use crate::{store::Store, tracer::Recording, types::AttemptPatch};
 
 /// While armed, its drop ends the attempt as failed, by a task that first stores what was recorded.
 ///
@@ -42,7 +42,8 @@ impl Drop for AttemptGuard {
                     reason = format!("{reason}; {loss}");
                 }
                 let (rollout_id, attempt_id) = (recording.rollout_id(), recording.attempt_id());
-                if let Err(error) = fail_unless_ended(&*store, rollout_id, attempt_id, &reason).await {
+                let end = AttemptPatch::interrupted(reason);
+                if let Err(error) = fail_unless_ended(&*store, rollout_id, attempt_id, end).await {
                     tracing::warn!(
                         target: "lightning::runner",
                         rollout_id = %recording.rollout_id(),

@@ -15,6 +15,15 @@ impl StopSignal {
         Self::default()
     }
 
+    /// A signal that is given with this one, and may be given without it.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self {
+            stopping: self.stopping.child_token(),
+            aborting: self.aborting.child_token(),
+        }
+    }
+
     /// Finish the rollout at hand and claim nothing more.
     pub fn stop(&self) {
         self.stopping.cancel();

@@ -47,7 +47,13 @@ pub(super) struct App {
 
 impl App {
     pub(super) fn new(store: Arc<dyn Store>, options: &ServerOptions, draining: CancellationToken) -> Shared {
-        let mut features = vec![wire::WAIT, wire::IDEMPOTENCY, wire::BATCH, wire::FLEET];
+        let mut features = vec![
+            wire::WAIT,
+            wire::IDEMPOTENCY,
+            wire::BATCH,
+            wire::FLEET,
+            wire::RECORDS,
+        ];
         if store.capabilities().durable {
             features.push(wire::DURABLE);
         }
@@ -92,6 +98,8 @@ fn name_of(command: &Command) -> &'static str {
         Command::UpdateResources { .. } => "update_resources",
         Command::NextSequenceIds { .. } => "next_sequence_ids",
         Command::UpdateWorker { .. } => "update_worker",
+        Command::Import { .. } => "import",
+        Command::Purge { .. } => "purge",
     }
 }
 
@@ -118,13 +126,13 @@ impl Guard {
     }
 
     /// Who calls, if the caller is let in.
-    fn admit(&self, request: &Request) -> Result<Option<Bearer>, Turned> {
+    fn admit(&self, request: &Request) -> Result<Option<Bearer>, Box<Turned>> {
         if let Some((reason, detail)) = self.app.visitors.refuse(request.headers()) {
-            return Err(Turned {
+            return Err(Box::new(Turned {
                 reason,
                 bearer: None,
                 answer: Refusal::Status(StatusCode::FORBIDDEN, detail).into_response(),
-            });
+            }));
         }
         let Who::Roles(roles) = self.who else {
             return Ok(None);
@@ -157,11 +165,11 @@ impl Guard {
             self.path,
             allowed.join("` or `")
         );
-        Err(Turned {
+        Err(Box::new(Turned {
             reason: "role",
             bearer: Some(bearer),
             answer: Refusal::Status(StatusCode::FORBIDDEN, detail).into_response(),
-        })
+        }))
     }
 }
 
@@ -174,15 +182,15 @@ struct Turned {
 
 impl Turned {
     /// For want of a token.
-    fn away(reason: &'static str, detail: &str) -> Self {
+    fn away(reason: &'static str, detail: &str) -> Box<Self> {
         let mut answer = Refusal::Status(StatusCode::UNAUTHORIZED, detail.to_owned()).into_response();
         let challenge = HeaderValue::from_static("Bearer, Basic realm=\"lightning\"");
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        Self {
+        Box::new(Self {
             reason,
             bearer: None,
             answer,
-        }
+        })
     }
 }
 
@@ -193,11 +201,12 @@ pub(super) async fn around(State(guard): State<Arc<Guard>>, mut request: Request
     let request_id = request_id(request.headers());
     let method = request.method().clone();
     let mut answer = match guard.admit(&request) {
-        Err(Turned {
-            reason,
-            bearer,
-            answer,
-        }) => {
+        Err(turned) => {
+            let Turned {
+                reason,
+                bearer,
+                answer,
+            } = *turned;
             app.metrics.refused(reason);
             tracing::warn!(
                 target: "lightning::server",

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::{
     store::{Answer, Store, StoreError},
-    types::{PageRequest, RolloutMode, RolloutQuery, RolloutStatus},
+    types::{RolloutMode, RolloutStatus},
 };
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -43,8 +43,9 @@ struct CommandLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct StatusLabels {
+struct RolloutLabels {
     status: &'static str,
+    mode: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -78,7 +79,7 @@ pub(super) struct Metrics {
     seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
     commands: Family<CommandLabels, Counter>,
     created: Family<ModeLabels, Counter>,
-    rollouts: Family<StatusLabels, Gauge>,
+    rollouts: Family<RolloutLabels, Gauge>,
     totals: [(&'static str, FloatGauge); 8],
 }
 
@@ -220,19 +221,23 @@ impl Metrics {
 
     /// All figures in Prometheus' text format.
     pub(super) async fn render(&self, store: &dyn Store) -> Result<String, StoreError> {
+        let statistics = store.statistics().await?;
+        let modes = [None].into_iter().chain(RolloutMode::ALL.map(Some));
         for status in RolloutStatus::ALL {
-            let query = RolloutQuery {
-                status_in: Some(vec![status]),
-                page: PageRequest::first(1),
-                ..RolloutQuery::default()
-            };
-            let total = store.query_rollouts(query).await?.total;
-            let gauge = self.rollouts.get_or_create(&StatusLabels {
-                status: status.as_str(),
-            });
-            gauge.set(i64::try_from(total).unwrap_or(i64::MAX));
+            for mode in modes.clone() {
+                let counted = statistics.rollouts.iter();
+                let counted = counted.filter(|counted| (counted.status, counted.mode) == (status, mode));
+                let labels = RolloutLabels {
+                    status: status.as_str(),
+                    mode: mode.map_or("none", RolloutMode::as_str),
+                };
+                let count: u64 = counted.map(|counted| counted.count).sum();
+                self.rollouts
+                    .get_or_create(&labels)
+                    .set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
         }
-        let statistics = serde_json::to_value(store.statistics().await?);
+        let statistics = serde_json::to_value(statistics);
         let statistics = statistics.map_err(|error| unreadable(&error))?;
         for (name, gauge) in &self.totals {
             gauge.set(statistics.get(name).and_then(Value::as_f64).unwrap_or(0.0));

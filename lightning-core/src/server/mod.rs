@@ -36,6 +36,8 @@ mod tokens;
 pub use options::ServerOptions;
 #[cfg(feature = "cli")]
 pub(crate) use secrets::without_secrets;
+#[cfg(feature = "lm")]
+pub(crate) use serve::serve_router;
 pub use serve::{ServerError, StoreServer};
 pub use table::Access;
 pub use tokens::{Role, Tokens, TokensError, token_line};

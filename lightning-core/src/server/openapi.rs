@@ -311,6 +311,24 @@ const ROUTES: &[Route] = &[
         "EndOfAttempt|null",
     ),
     Route(
+        "post",
+        "/records/import",
+        "Take in records as another store kept them (ours)",
+        "",
+        "ImportRequest",
+        200,
+        "object",
+    ),
+    Route(
+        "post",
+        "/records/purge",
+        "Take out for good what has ended (ours)",
+        "",
+        "PurgeRequest",
+        200,
+        "object",
+    ),
+    Route(
         "get",
         "/statistics",
         "Figures on the store",
@@ -499,6 +517,12 @@ const SCHEMAS: &[(&str, &[&str])] = &[
     (
         "WaitForAttemptRequest",
         &["rollout_id: string; attempt_id: string; timeout?: number|null"],
+    ),
+    ("ImportRequest", &["records: [object]"]),
+    ("PurgeTarget", &["rollout_id: string; spans?: integer|null"]),
+    (
+        "PurgeRequest",
+        &["rollouts?: [PurgeTarget]; resources?: [string]"],
     ),
     ("EndOfAttempt", &["reason: string; status?: string; by?: string"]),
     (

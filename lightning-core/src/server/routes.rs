@@ -33,8 +33,9 @@ use crate::{
     wire::{
         self, AttemptSearch, AttemptUpdateBody, AttemptWaitBody, DequeueBody, DrainAnswer, DrainBody,
         EndBody, EnqueueBody, IdTargetsBody, LeaveBody, NextIdAnswer, NextIdBody, NextIdsAnswer, Object,
-        OutcomeBody, OutcomesAnswer, ResourcesSearch, RolloutSearch, RolloutUpdateBody, SpanSearch,
-        SpansBody, StartAttemptBody, StartBody, VersionQuery, WaitBody, WorkerSearch, WorkerUpdateBody,
+        OutcomeBody, OutcomesAnswer, PurgeBody, RecordsBody, ResourcesSearch, RolloutSearch,
+        RolloutUpdateBody, SpanSearch, SpansBody, StartAttemptBody, StartBody, VersionQuery, WaitBody,
+        WorkerSearch, WorkerUpdateBody,
     },
 };
 
@@ -90,6 +91,8 @@ pub(super) fn table() -> Vec<Route> {
         post("/spans/next/batch", WORK, next_sequence_ids),
         post("/waits/rollouts", ADMIN, wait_for_rollouts),
         post("/waits/attempts", WORK, wait_for_attempt_end),
+        post("/records/import", ADMIN, import),
+        post("/records/purge", ADMIN, purge),
         get("/statistics", LOOK, statistics),
     ];
     let others = [
@@ -573,10 +576,15 @@ async fn search_spans(State(app): State<Shared>, viewer: Viewer, Json(search): J
 }
 
 async fn add_span(State(app): State<Shared>, Key(key): Key, Json(span): Json<Span>) -> Result {
-    let spans = vec![span.clone()];
+    // It is written down before it is given away: that is cheaper than a copy.
+    let written = serde_json::value::to_raw_value(&span).map_err(|error| {
+        let problem = format!("cannot be written as JSON: {error}");
+        Refusal::Store(StoreError::invalid("command", problem))
+    })?;
+    let spans = vec![span];
     let outcomes = answer!(app, key, Command::AddSpans { spans } => Spans);
     match outcomes.into_iter().next() {
-        Some(SpanOutcome::Stored) => created(span),
+        Some(SpanOutcome::Stored) => created(written),
         Some(SpanOutcome::Duplicate) => created(Value::Null),
         Some(SpanOutcome::Rejected(error)) => Err(error.into()),
         None => Err(unexpected("one outcome")),
@@ -610,6 +618,22 @@ async fn next_sequence_ids(
     let targets = targets.collect();
     let sequence_ids = answer!(app, key, Command::NextSequenceIds { targets } => SequenceIds);
     ok(NextIdsAnswer { sequence_ids })
+}
+
+// ---- whole records
+
+async fn import(State(app): State<Shared>, Key(key): Key, Json(body): Json<RecordsBody>) -> Result {
+    let outcomes = answer!(app, key, Command::Import { records: body.records } => Imported);
+    let outcomes = outcomes.into_iter().map(OutcomeBody::from).collect();
+    ok(OutcomesAnswer { outcomes })
+}
+
+async fn purge(State(app): State<Shared>, Key(key): Key, Json(body): Json<PurgeBody>) -> Result {
+    let command = Command::Purge {
+        rollouts: body.rollouts.into_iter().map(|Object(target)| target).collect(),
+        resources: body.resources,
+    };
+    ok(answer!(app, key, command => Purged))
 }
 
 // ---- waits

@@ -160,49 +160,57 @@ impl StoreServer {
     ///
     /// When the future is dropped, all connections are closed at once.
     pub async fn serve(self, stop: CancellationToken) {
-        let draining = stop.child_token();
-        let app = App::new(self.store, &self.options, draining.clone());
+        let app = App::new(self.store, &self.options, stop.child_token());
         let router = routes::router(app, &self.options);
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(self.options.header_timeout);
-        let graceful = GracefulShutdown::new();
-        let slots = Arc::new(Semaphore::new(self.options.max_connections));
-        let mut connections = JoinSet::new();
-        tracing::info!(target: "lightning::server", address = %self.address, "listening");
-        loop {
-            let accept = async {
-                // The semaphore is never closed.
-                let slot = slots.clone().acquire_owned().await.ok();
-                (slot, accept(&self.listener).await)
-            };
-            let (slot, stream) = tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                Some(_) = connections.join_next() => continue,
-                accepted = accept => accepted,
-            };
-            let service = TowerToHyperService::new(router.clone());
-            let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-            connections.spawn(async move {
-                if let Err(error) = connection.await {
-                    // Callers leave as they like; only who looks for it wants to know.
-                    tracing::trace!(target: "lightning::server", %error, "a connection broke");
-                }
-                drop(slot);
-            });
-        }
-        drop(self.listener);
-        tracing::info!(target: "lightning::server", connections = connections.len(), "draining");
-        if timeout(self.options.drain_timeout, graceful.shutdown())
-            .await
-            .is_err()
-        {
-            let connections = connections.len();
-            tracing::warn!(target: "lightning::server", connections, "gave up on requests that did not end");
-        }
-        connections.shutdown().await;
+        serve_router(self.listener, router, &self.options, stop).await;
     }
+}
+
+/// Serves a router until `stop` is cancelled, then finishes requests under way for as long as the options allow. When the
+/// future is dropped, all connections are closed at once.
+pub(crate) async fn serve_router(
+    listener: TcpListener,
+    router: axum::Router,
+    options: &ServerOptions,
+    stop: CancellationToken,
+) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(options.header_timeout);
+    let graceful = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(options.max_connections));
+    let mut connections = JoinSet::new();
+    let address = listener.local_addr().ok();
+    tracing::info!(target: "lightning::server", ?address, "listening");
+    loop {
+        let accept = async {
+            // The semaphore is never closed.
+            let slot = slots.clone().acquire_owned().await.ok();
+            (slot, accept(&listener).await)
+        };
+        let (slot, stream) = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = accept => accepted,
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        connections.spawn(async move {
+            if let Err(error) = connection.await {
+                // Callers leave as they like; only who looks for it wants to know.
+                tracing::trace!(target: "lightning::server", %error, "a connection broke");
+            }
+            drop(slot);
+        });
+    }
+    drop(listener);
+    tracing::info!(target: "lightning::server", connections = connections.len(), "draining");
+    if timeout(options.drain_timeout, graceful.shutdown()).await.is_err() {
+        let connections = connections.len();
+        tracing::warn!(target: "lightning::server", connections, "gave up on requests that did not end");
+    }
+    connections.shutdown().await;
 }
 
 /// The next connection. What keeps it from being accepted is passing (too many open files), so it is tried again.

@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+use super::{ImportOutcome, PurgeTarget, Purged, Record, StoreError};
 use crate::types::{
     Attempt, AttemptId, AttemptPatch, AttemptedRollout, JsonObject, NamedResources, NewRollout, ResourcesId,
     ResourcesUpdate, Rollout, RolloutId, RolloutPatch, Span, Worker, WorkerId,
@@ -153,6 +153,19 @@ pub enum Command {
         /// Its statistics; those of the last heartbeat stay if `None`.
         heartbeat_stats: Option<JsonObject>,
     },
+    /// Takes records in as another store kept them, each for itself and in this order.
+    Import {
+        /// The records.
+        records: Vec<Record>,
+    },
+    /// Takes rollouts that have ended out for good, with their attempts and spans; and then sets of resources, in all
+    /// versions, that no rollout names any more.
+    Purge {
+        /// The rollouts.
+        rollouts: Vec<PurgeTarget>,
+        /// The sets of resources.
+        resources: Vec<ResourcesId>,
+    },
 }
 
 /// A command with the key that makes it repeatable.
@@ -212,4 +225,8 @@ pub enum Answer {
     SequenceIds(Vec<u64>),
     /// To [`UpdateWorker`](Command::UpdateWorker): the worker after the heartbeat.
     Worker(Box<Worker>),
+    /// To [`Import`](Command::Import): one outcome for each record, in order.
+    Imported(Vec<ImportOutcome>),
+    /// To [`Purge`](Command::Purge).
+    Purged(Purged),
 }

@@ -4,12 +4,15 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, AttemptRef, Command, Request, RequestKey, SpanOutcome, StoreError};
+use super::{
+    Answer, AttemptRef, Command, ImportOutcome, PurgeTarget, Purged, Record, Request, RequestKey,
+    SpanOutcome, StoreError,
+};
 use crate::types::{
     Attempt, AttemptId, AttemptPatch, AttemptQuery, AttemptStatus, AttemptedRollout, JsonObject,
     NamedResources, NewRollout, Page, ResourcesId, ResourcesQuery, ResourcesUpdate, Rollout, RolloutId,
-    RolloutPatch, RolloutQuery, RolloutSnapshot, RolloutStatus, Span, SpanQuery, Worker, WorkerId,
-    WorkerQuery,
+    RolloutMode, RolloutPatch, RolloutQuery, RolloutSnapshot, RolloutStatus, Span, SpanQuery, Worker,
+    WorkerId, WorkerQuery,
 };
 
 /// What a verb of a store returns.
@@ -54,9 +57,41 @@ pub struct Statistics {
     /// How much memory the spans take, roughly, in bytes; `None` where they are not kept in memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total_span_bytes: Option<u64>,
+    /// How many rollouts there are in each status and mode, without those of which there are none. Empty where nobody
+    /// counts them, as on a server of Python's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rollouts: Vec<RolloutCount>,
     /// Figures of a particular backend.
     #[serde(flatten)]
     pub extra: JsonObject,
+}
+
+/// How many rollouts there are in one status and mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutCount {
+    /// The status.
+    pub status: RolloutStatus,
+    /// The mode; `None` for those that have none.
+    pub mode: Option<RolloutMode>,
+    /// How many.
+    pub count: u64,
+}
+
+impl RolloutCount {
+    /// Of each status and mode as many as `count` says, if there are any.
+    pub(crate) fn all(count: impl Fn(RolloutStatus, Option<RolloutMode>) -> u64) -> Vec<Self> {
+        let modes = [None].into_iter().chain(RolloutMode::ALL.map(Some));
+        let each = RolloutStatus::ALL
+            .into_iter()
+            .flat_map(|status| modes.clone().map(move |mode| (status, mode)));
+        each.map(|(status, mode)| Self {
+            status,
+            mode,
+            count: count(status, mode),
+        })
+        .filter(|counted| counted.count > 0)
+        .collect()
+    }
 }
 
 /// Why work on an attempt has become pointless. See [`Store::wait_for_attempt_end`].
@@ -376,5 +411,18 @@ pub trait Store: Send + Sync + 'static {
         heartbeat_stats: Option<JsonObject>,
     ) -> StoreFuture<'_, Worker> {
         answer!(self, UpdateWorker { worker_id, heartbeat_stats } => Worker, *)
+    }
+
+    /// Takes records in as another store kept them, each for itself and in this order, with their ids, statuses and times.
+    /// Rollouts that wait enter the queue, time limits hold. What is known already, just as it is, is passed over.
+    /// [`transfer`](super::transfer) does this for whole stores.
+    fn import(&self, records: Vec<Record>) -> StoreFuture<'_, Vec<ImportOutcome>> {
+        answer!(self, Import { records } => Imported)
+    }
+
+    /// Takes rollouts that have ended out for good, with their attempts and spans; and then those of the sets of resources,
+    /// in all versions, that no rollout names and that are not the latest. What may not be taken out stays.
+    fn purge(&self, rollouts: Vec<PurgeTarget>, resources: Vec<ResourcesId>) -> StoreFuture<'_, Purged> {
+        answer!(self, Purge { rollouts, resources } => Purged)
     }
 }

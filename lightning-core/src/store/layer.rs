@@ -37,7 +37,7 @@ pub trait StoreLayer: Send + Sync + 'static {
         Ok(answer)
     }
 
-    /// Hears what these workers got who would have waited for work.
+    /// Hears what was claimed, in whatever way, and what those workers got who would have waited for work.
     fn claimed(&self, workers: &[WorkerId], outcome: Result<&[AttemptedRollout], &StoreError>) {
         let _ = (workers, outcome);
     }
@@ -103,6 +103,9 @@ impl<L: StoreLayer> Store for LayeredStore<L> {
         Box::pin(async move {
             self.layer.before("execute")?;
             let answer = self.inner.execute(self.layer.request(request)).await?;
+            if let Answer::Dequeued(rollouts) = &answer {
+                self.layer.claimed(&[], Ok(rollouts));
+            }
             self.layer.after(answer)
         })
     }

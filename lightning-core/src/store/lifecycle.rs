@@ -22,6 +22,8 @@
 //! Only the latest attempt moves its rollout, and a terminal rollout moves only by `update_rollout` and
 //! `start_attempt`. `end_time` is set exactly in terminal states.
 
+use std::collections::HashSet;
+
 use crate::{
     store::{EndOfAttempt, StoreError},
     types::{
@@ -107,6 +109,65 @@ pub fn check_config(config: &RolloutConfig) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Takes a rollout in as another store kept it, with all its attempts. Statuses and times stay as they are, but that an
+/// attempt which ran into a time limit gets an end where the reference left it out.
+///
+/// # Errors
+///
+/// [`StoreError::Invalid`], if the records contradict what holds of all rollouts and attempts.
+pub fn admit(rollout: &Rollout, attempts: &mut [Attempt]) -> Result<Effects, StoreError> {
+    let id = &rollout.rollout_id;
+    let refused = |problem: String| Err(StoreError::invalid("record", format!("rollout {id} {problem}")));
+    if let Err(error) = check_config(&rollout.config) {
+        return refused(format!("has limits that make no sense: {error}"));
+    }
+    if rollout.end_time.is_some() != rollout.status.is_terminal() {
+        let end = if rollout.end_time.is_some() { "an" } else { "no" };
+        return refused(format!("is `{}` and has {end} end", rollout.status.as_str()));
+    }
+    let mut ids = HashSet::new();
+    let mut later = rollout.end_time;
+    for (number, attempt) in (1..).zip(&mut *attempts).collect::<Vec<_>>().into_iter().rev() {
+        let name = attempt.attempt_id.clone();
+        if attempt.rollout_id != *id {
+            return refused(format!("has attempt {name} of rollout {}", attempt.rollout_id));
+        }
+        if attempt.sequence_id != number {
+            return refused(format!(
+                "has attempt {name} in place {number} with the sequence id {}",
+                attempt.sequence_id
+            ));
+        }
+        let ran_out = matches!(
+            attempt.status,
+            AttemptStatus::Timeout | AttemptStatus::Unresponsive
+        );
+        if ran_out && attempt.end_time.is_none() {
+            attempt.end_time = later.or(attempt.last_heartbeat_time).or(Some(attempt.start_time));
+        }
+        if attempt.end_time.is_some() != attempt.status.is_terminal() {
+            let end = if attempt.end_time.is_some() { "an" } else { "no" };
+            let status = attempt.status.as_str();
+            return refused(format!(
+                "has attempt {name}, which is `{status}` and has {end} end"
+            ));
+        }
+        later = Some(attempt.start_time);
+        if !ids.insert(name.clone()) {
+            return refused(format!("has attempt {name} twice"));
+        }
+    }
+    Ok(Effects {
+        enqueue: rollout.status.is_queueing(),
+        ended: rollout.status.is_terminal(),
+    })
+}
+
+/// Whether a rollout may be taken out for good.
+pub fn may_be_purged(rollout: &Rollout) -> bool {
+    rollout.status.is_terminal()
 }
 
 /// Begins a further attempt of a rollout that had `previous` ones.

@@ -14,18 +14,21 @@ pub mod lifecycle;
 mod line;
 pub mod memory;
 mod paging;
+mod record;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+pub mod transfer;
 mod url;
 mod watch;
 
 pub use command::{Answer, AttemptRef, Command, Request, RequestKey, SpanOutcome};
 #[cfg(feature = "client")]
 pub(crate) use contract::claim_one_by_one;
-pub use contract::{Capabilities, EndOfAttempt, Statistics, Store, StoreFuture};
+pub use contract::{Capabilities, EndOfAttempt, RolloutCount, Statistics, Store, StoreFuture};
 pub use error::{NotFound, SharedError, StoreError};
 pub use layer::{LayeredStore, StoreLayer};
 pub use memory::MemoryStore;
+pub use record::{ImportOutcome, PurgeTarget, Purged, Record, RolloutRecord};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use url::open_url;

@@ -45,6 +45,10 @@ pub struct RunSummary {
     pub curve: Vec<f64>,
     /// The calls of models.
     pub models: Vec<ModelUsage>,
+    /// What they have cost; empty if that is not known.
+    pub cost: String,
+    /// How to look at what happened; empty if there is nothing left to look at.
+    pub inspect: String,
     /// The run folder; `None` if it was temporary.
     pub run_dir: Option<PathBuf>,
 }
@@ -62,9 +66,11 @@ impl RunSummary {
         for used in &self.models {
             rows.add(std::mem::take(&mut name), &calls(used));
         }
+        rows.add("cost", &self.cost);
         if let Some(path) = &self.run_dir {
             rows.add_whole("run folder", &path.display().to_string());
         }
+        rows.add_whole("look at it", &self.inspect);
         rows.into_text()
     }
 

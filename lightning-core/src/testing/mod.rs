@@ -8,6 +8,7 @@
 //! | whatever calls a language model | `llm::ScriptedLlm`, a server with a script |
 //! | what happens when time passes | [`ManualClock`] |
 //! | what an unreachable store does to it | [`Faults`] |
+//! | what the proxy makes of a call, without a proxy | `ProxiedCall`, `CallRecorder` |
 //! | that ids are as expected | [`SequentialIds`] |
 //! | a store of one's own | [`conformance`] |
 //!
@@ -62,6 +63,8 @@ mod faulty_store;
 #[cfg(feature = "testing")]
 pub mod llm;
 mod manual_clock;
+#[cfg(feature = "llm-proxy")]
+mod proxied;
 mod record;
 mod sequential_ids;
 mod step_runner;
@@ -69,6 +72,8 @@ mod step_runner;
 pub use assertions::{RolloutAssertion, assert_all_ended, assert_rollout, assert_step};
 pub use faulty_store::Faults;
 pub use manual_clock::ManualClock;
+#[cfg(feature = "llm-proxy")]
+pub use proxied::{CallFigures, CallRecorder, OpenCall, ProxiedCall, assembled_answer};
 pub use record::RolloutRecord;
 pub use sequential_ids::SequentialIds;
 pub use step_runner::StepRunner;

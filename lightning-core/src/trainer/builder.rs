@@ -1,18 +1,25 @@
 //! What a trainer is made of.
 
-use std::{any::Any, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Trainer, TrainerError};
+use super::{Controls, Resume, RunFailure, Trainer, TrainerError, failure::OnFailure, fleet::Fleet};
 use crate::{
     adapter::TraceAdapter,
     agent::Hook,
+    alerts::Alerts,
     algorithm::{AlgoOutput, Algorithm},
     execution::{RunnerLimits, Strategy},
     inject::Scope,
     llm_proxy::LlmProxy,
-    run::{ProgressSink, StopWhen},
+    run::{ConfigurationHistory, Prices, ProgressSink, StopWhen},
     store::{MemoryStore, Store, open_url},
     terminal::Screen,
     tracer::RecordingOptions,
@@ -31,8 +38,12 @@ pub(super) struct Parts {
     pub(super) hooks: Vec<Arc<dyn Hook>>,
     pub(super) rollout_config: RolloutConfig,
     pub(super) run_dir: Option<PathBuf>,
+    pub(super) resume: Resume,
+    pub(super) on_failure: Vec<OnFailure>,
     pub(super) seed: u64,
     pub(super) stop_when: StopWhen,
+    pub(super) prices: Option<Prices>,
+    pub(super) alerts: Alerts,
     /// If not set, the environment may choose one.
     pub(super) strategy: Option<Strategy>,
     pub(super) runner_limits: RunnerLimits,
@@ -44,12 +55,16 @@ pub(super) struct Parts {
     pub(super) cancellation: CancellationToken,
     pub(super) screen: Option<Screen>,
     pub(super) progress: Option<Arc<dyn ProgressSink>>,
+    pub(super) controls: Controls,
+    pub(super) configuration: Option<ConfigurationHistory>,
+    /// What executes the rollouts in the place of the trainer's own runners.
+    pub(super) fleet: Option<Arc<dyn Fleet>>,
 }
 
 /// Which store a run uses.
 #[derive(Clone)]
 pub(super) enum StoreChoice {
-    /// A fresh one in memory.
+    /// The one in the run folder, or a fresh one in memory.
     Fresh,
     /// This one.
     Given(Arc<dyn Store>),
@@ -58,23 +73,41 @@ pub(super) enum StoreChoice {
 }
 
 impl StoreChoice {
+    /// Where the store is; `None` if it is in memory, or was given as it is.
+    pub(super) fn url(&self, run_dir: Option<&Path>) -> Option<String> {
+        match self {
+            Self::Fresh => run_dir.and_then(own_store),
+            Self::Given(_) => None,
+            Self::Url(url) => Some(url.clone()),
+        }
+    }
+
     /// The store, which is opened off the runtime's threads if it has to be.
-    pub(super) async fn open(&self) -> Result<Arc<dyn Store>, TrainerError> {
+    pub(super) async fn open(&self, run_dir: Option<&Path>) -> Result<Arc<dyn Store>, TrainerError> {
         let url = match self {
-            Self::Fresh => return Ok(Arc::new(MemoryStore::new())),
             Self::Given(store) => return Ok(Arc::clone(store)),
-            Self::Url(url) => url.clone(),
+            Self::Fresh | Self::Url(_) => self.url(run_dir),
+        };
+        let Some(url) = url else {
+            return Ok(Arc::new(MemoryStore::new()));
         };
         #[cfg(feature = "client")]
         if url.starts_with("http://") || url.starts_with("https://") {
-            let connected = crate::client::StoreClient::connect(&url).await;
-            let client = connected.map_err(|error| TrainerError::OpenStore(error.to_string()))?;
+            let client = crate::client::StoreClient::builder(&url).token_from_env().build();
+            let client = client.map_err(|error| TrainerError::OpenStore(error.to_string()))?;
+            let answers = client.probe().await;
+            answers.map_err(|error| TrainerError::OpenStore(error.to_string()))?;
             return Ok(Arc::new(client));
         }
         let opened = tokio::task::spawn_blocking(move || open_url(&url)).await;
         let opened = opened.map_err(|error| TrainerError::OpenStore(error.to_string()))?;
         opened.map_err(|error| TrainerError::OpenStore(error.to_string()))
     }
+}
+
+/// The store in the run folder, by URL, if there can be one.
+fn own_store(run_dir: &Path) -> Option<String> {
+    cfg!(feature = "sqlite").then(|| format!("sqlite:{}", run_dir.join("store.db").display()))
 }
 
 /// Builds a [`Trainer`].
@@ -154,8 +187,12 @@ impl TrainerBuilder<NoAlgorithm> {
                     ..RolloutConfig::default()
                 },
                 run_dir: None,
+                resume: Resume::default(),
+                on_failure: Vec::new(),
                 seed: 0,
                 stop_when: StopWhen::never(),
+                prices: None,
+                alerts: Alerts::default(),
                 strategy: None,
                 runner_limits: RunnerLimits::default(),
                 handle_interrupts: true,
@@ -166,6 +203,9 @@ impl TrainerBuilder<NoAlgorithm> {
                 cancellation: CancellationToken::new(),
                 screen: Some(Screen::stderr()),
                 progress: None,
+                controls: Controls::new(),
+                configuration: None,
+                fleet: None,
             },
         }
     }
@@ -197,8 +237,8 @@ impl<A> TrainerBuilder<A> {
         self
     }
 
-    /// Where rollouts, spans and resources are kept; a fresh [`MemoryStore`](crate::store::MemoryStore) for each run if
-    /// not set.
+    /// Where rollouts, spans and resources are kept; if not set, `store.db` in the [run folder](Self::run_dir), or without
+    /// one, or without the feature `sqlite`, a fresh [`MemoryStore`](crate::store::MemoryStore) for each run.
     #[must_use]
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.parts.store = StoreChoice::Given(store);
@@ -228,10 +268,14 @@ impl<A> TrainerBuilder<A> {
         self.map_scope(|scope| scope.with_adapter(adapter))
     }
 
-    /// The LLM proxy that the algorithm gets.
+    /// The LLM proxy that agents call and that the algorithm gets.
+    ///
+    /// One that does not run yet is started with the run, records in the run's store, and is stopped with the run. Its
+    /// models are among the initial resources: the first one as `llm`, the others under their own names; what was given
+    /// under such a name stays. Attempts are reported once their calls are recorded.
     #[must_use]
-    pub fn llm_proxy(self, proxy: LlmProxy) -> Self {
-        self.map_scope(|scope| scope.with_llm_proxy(proxy))
+    pub fn llm_proxy(self, proxy: impl Into<LlmProxy>) -> Self {
+        self.map_scope(|scope| scope.with_llm_proxy(proxy.into()))
     }
 
     /// A value of one's own, for `#[inject]` parameters of the algorithm and of the agent.
@@ -255,10 +299,29 @@ impl<A> TrainerBuilder<A> {
         self
     }
 
-    /// Where the run keeps its metrics, checkpoints and report; a temporary folder that goes with the run if not set.
+    /// Where the run keeps its metrics, checkpoints and report, and, with the feature `sqlite` and unless another one is set,
+    /// its store; a temporary folder that goes with the run if not set.
+    ///
+    /// If a run was begun there before, this one goes on with it: see [`resume`](Self::resume).
     #[must_use]
     pub fn run_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.parts.run_dir = Some(path.into());
+        self
+    }
+
+    /// What to do with a run that was begun in the [run folder](Self::run_dir) before; to go on with it if it is the same, if
+    /// not set.
+    #[must_use]
+    pub fn resume(mut self, resume: Resume) -> Self {
+        self.parts.resume = resume;
+        self
+    }
+
+    /// Calls something when a run has no result, with the error and the state of the run, on a thread where it may block.
+    /// `fit` returns when it has returned. Several are called in their order; a panic in one is logged.
+    #[must_use]
+    pub fn on_failure(mut self, call: impl Fn(&RunFailure) + Send + Sync + 'static) -> Self {
+        self.parts.on_failure.push(Arc::new(call));
         self
     }
 
@@ -273,6 +336,21 @@ impl<A> TrainerBuilder<A> {
     #[must_use]
     pub fn stop_when(mut self, condition: StopWhen) -> Self {
         self.parts.stop_when = condition;
+        self
+    }
+
+    /// What models cost. With it the report says what the run cost, and [`StopWhen::cost`] can be used.
+    #[must_use]
+    pub fn prices(mut self, prices: Prices) -> Self {
+        self.parts.prices = Some(prices);
+        self
+    }
+
+    /// What the run is watched for, and who is told besides the log and the screen; the rules of [`Alerts::default`] if not
+    /// set.
+    #[must_use]
+    pub fn alerts(mut self, alerts: Alerts) -> Self {
+        self.parts.alerts = alerts;
         self
     }
 
@@ -362,6 +440,28 @@ impl<A> TrainerBuilder<A> {
         self
     }
 
+    /// What changes the run while it goes on.
+    #[must_use]
+    pub fn controls(mut self, controls: Controls) -> Self {
+        self.parts.controls = controls;
+        self
+    }
+
+    /// The configurations that the run uses, to be kept in its folder.
+    #[must_use]
+    pub fn configuration(mut self, history: ConfigurationHistory) -> Self {
+        self.parts.configuration = Some(history);
+        self
+    }
+
+    /// What executes the rollouts in the place of the trainer's own runners. The agent that `fit` is given is then only a
+    /// name.
+    #[cfg(feature = "cli")]
+    pub(crate) fn fleet(mut self, fleet: Arc<dyn Fleet>) -> Self {
+        self.parts.fleet = Some(fleet);
+        self
+    }
+
     fn map_scope(mut self, change: impl FnOnce(Scope) -> Scope) -> Self {
         self.parts.scope = change(self.parts.scope);
         self
@@ -397,7 +497,8 @@ impl<A> TrainerBuilder<A> {
     ///
     /// # Errors
     ///
-    /// [`TrainerError::NoRunners`], and [`TrainerError::RolloutConfig`] for time limits that make no sense.
+    /// [`TrainerError::NoRunners`], [`TrainerError::RolloutConfig`] for time limits that make no sense, and
+    /// [`TrainerError::Prices`] for a limit of cost without prices, or a price that is none.
     pub fn build<G: HasAlgorithm>(self) -> Result<G::Trainer, TrainerError>
     where
         A: Itself<G>,
@@ -407,6 +508,23 @@ impl<A> TrainerBuilder<A> {
         }
         crate::store::lifecycle::check_config(&self.parts.rollout_config)
             .map_err(TrainerError::RolloutConfig)?;
+        match &self.parts.prices {
+            None if self.parts.stop_when.needs_prices() => {
+                return Err(TrainerError::Prices(
+                    "`stop_when` has a limit of cost, but nothing says what models cost; give `prices`"
+                        .to_owned(),
+                ));
+            }
+            Some(prices) => {
+                if let Some((model, price)) = prices.nonsense() {
+                    return Err(TrainerError::Prices(format!(
+                        "the price of `{model}` is {} in and {} out; give numbers from 0",
+                        price.input, price.output
+                    )));
+                }
+            }
+            None => {}
+        }
         Ok(self.algorithm.itself().finish(self.parts))
     }
 }

@@ -1,16 +1,24 @@
 //! Fills what the algorithm leaves open.
 
 use crate::{
+    semconv,
     store::{Command, Request, StoreLayer},
     types::{NewRollout, RolloutConfig},
 };
 
-/// Gives rollouts without time limits and retries those of the trainer.
-pub(super) struct Defaults(pub(super) RolloutConfig);
+/// Gives rollouts without time limits and retries those of the trainer, and says which run they belong to.
+pub(super) struct Defaults {
+    pub(super) config: RolloutConfig,
+    pub(super) run_id: String,
+}
 
 impl Defaults {
     fn fill(&self, new: &mut NewRollout) {
-        new.config.get_or_insert_with(|| self.0.clone());
+        new.config.get_or_insert_with(|| self.config.clone());
+        let notes = new.metadata.get_or_insert_default();
+        notes
+            .entry(semconv::RUN_ID)
+            .or_insert_with(|| self.run_id.as_str().into());
     }
 }
 

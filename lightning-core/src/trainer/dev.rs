@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{FitReport, Trainer, TrainerError, session::Session};
+use super::{FitReport, Trainer, TrainerError, beginning::Beginning, session::Session};
 use crate::{
     adapter::{AdaptError, TraceTree},
     agent::{Agent, Hook, HookFuture, RolloutContext, RolloutEnd},
@@ -201,6 +201,7 @@ impl<'a, T: Task, O: AlgoOutput> Dev<'a, T, O> {
         let mut parts = self.trainer.parts.clone();
         parts.n_runners = 1;
         parts.run_dir = None;
+        parts.on_failure.clear();
         parts.hooks.push(Arc::clone(&traces) as Arc<dyn Hook>);
         parts.cancellation = parts.cancellation.child_token();
         let rollout_limit = self.rollout_limit.as_secs_f64();
@@ -216,7 +217,15 @@ impl<'a, T: Task, O: AlgoOutput> Dev<'a, T, O> {
             .requirements()
             .is_some_and(|asked| asked.iter().any(|asked| asked.slot == "llm"));
         let algorithm = &*self.trainer.algorithm;
-        let session = Session::new("dev", store, algorithm, &parts, self.agent, train, val)?;
+        let session = Session::new(
+            Beginning::afresh("dev"),
+            store,
+            algorithm,
+            &parts,
+            self.agent,
+            train,
+            val,
+        )?;
         let result = within(self.limit, &parts.cancellation, session.run()).await;
 
         let seen = std::mem::take(&mut *traces.seen());

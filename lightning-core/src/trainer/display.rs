@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::{FitReport, TrainerError, builder::Parts};
 use crate::{
     algorithm::AlgorithmContext,
-    run::{ProgressSink, RunContext},
+    run::{ProgressSink, Recovered, RunContext},
     terminal::{Banner, RunSummary, Screen, TerminalProgress},
-    types::Dataset,
+    types::{Dataset, without_password},
 };
 
 /// Shows a run, if it is to be shown.
@@ -61,6 +61,23 @@ impl Display {
         screen.print(&banner.text(screen.columns()));
     }
 
+    /// Says what an earlier process of the run has left.
+    pub(super) fn resumed(&self, found: Recovered) {
+        let mut parts = vec![format!("{} rollouts had ended", found.ended)];
+        for (count, what) in [
+            (found.set_aside, "are taken up again when they are needed"),
+            (found.going_on, "go on elsewhere"),
+        ] {
+            if count > 0 {
+                parts.push(format!("{count} {what}"));
+            }
+        }
+        self.note(&format!(
+            "This run was begun before and is resumed: {}.",
+            parts.join(", ")
+        ));
+    }
+
     /// Says something while the run goes on.
     pub(super) fn note(&self, text: &str) {
         if let Some((screen, _)) = &self.shown {
@@ -69,19 +86,32 @@ impl Display {
     }
 
     /// Says what came of it.
-    pub(super) fn end<O>(&self, report: &Result<FitReport<O>, TrainerError>) {
+    pub(super) fn end<O>(&self, report: &Result<FitReport<O>, TrainerError>, parts: &Parts) {
         let Some((screen, progress)) = &self.shown else {
             return;
         };
         progress.finish();
         // An error is for the caller to show.
         if let Ok(report) = report {
-            screen.print(&summary(report).text(screen.columns()));
+            screen.print(&summary(report, inspect(parts)).text(screen.columns()));
         }
     }
 }
 
-fn summary<O>(report: &FitReport<O>) -> RunSummary {
+/// The command that shows the rollouts, where the store outlives the run.
+fn inspect(parts: &Parts) -> String {
+    match parts.store.url(parts.run_dir.as_deref()) {
+        Some(url) if url.starts_with("sqlite:") => {
+            format!("lightning store --backend {url}, then lightning rollouts list")
+        }
+        Some(url) if url.starts_with("http") => {
+            format!("lightning rollouts list --url {}", without_password(&url))
+        }
+        _ => String::new(),
+    }
+}
+
+fn summary<O>(report: &FitReport<O>, inspect: String) -> RunSummary {
     let scores = report.metrics.iter().filter(|metric| metric.name == "score");
     RunSummary {
         run_id: report.run_id.clone(),
@@ -98,6 +128,8 @@ fn summary<O>(report: &FitReport<O>) -> RunSummary {
         stopped: report.stopped.map(|reason| reason.to_string()),
         curve: scores.map(|metric| metric.value).collect(),
         models: report.model_usage.clone(),
+        cost: report.cost.as_ref().map(ToString::to_string).unwrap_or_default(),
+        inspect,
         run_dir: report.run_dir.clone(),
     }
 }

@@ -2,7 +2,8 @@
 
 use super::DevProblem;
 use crate::{
-    emitter::error_message, inject::InjectErrors, run::RunError, runner::RunnerError, store::StoreError,
+    emitter::error_message, inject::InjectErrors, llm_proxy::LlmProxyError, run::RunError,
+    runner::RunnerError, store::StoreError,
 };
 
 /// Why a run did not begin, or has no result.
@@ -19,6 +20,10 @@ pub enum TrainerError {
     /// The default time limits or retries make no sense.
     #[error("`rollout_config`: {0}")]
     RolloutConfig(StoreError),
+
+    /// What the run costs cannot be told.
+    #[error("{0}")]
+    Prices(String),
 
     /// A dataset was given to an algorithm that would not look at it.
     #[error(
@@ -60,6 +65,10 @@ pub enum TrainerError {
     /// The store did not do what the trainer needs.
     #[error("the trainer could not use the store: {0}")]
     Store(StoreError),
+
+    /// The LLM proxy cannot be started, or has no such model.
+    #[error("the LLM proxy of the trainer: {0}")]
+    LlmProxy(LlmProxyError),
 
     /// The algorithm returned an error.
     #[error("the algorithm `{algorithm}` failed: {}", error_message(error))]

@@ -3,11 +3,17 @@
 //! [`Trainer::fit`] runs an algorithm together with runners of an agent, in this process. Algorithm and runners meet only
 //! in the store. Everything that can be wrong beforehand is refused before anything starts. [`Trainer::dev`] is the dry run.
 
+mod beginning;
 mod builder;
+mod controls;
 mod defaults;
 mod dev;
 mod display;
 mod error;
+mod failure;
+mod fleet;
+mod health;
+mod proxy;
 mod record;
 mod report;
 mod runners;
@@ -23,13 +29,18 @@ use std::{
     task::{Context, Poll},
 };
 
+#[cfg(feature = "cli")]
+pub(crate) use self::fleet::{Fleet, FleetWork};
 #[cfg(feature = "client")]
 pub use self::runners::RunnerOnly;
-use self::{builder::Parts, session::Session};
+use self::{beginning::Beginning, builder::Parts, session::Session};
 pub use self::{
+    beginning::Resume,
     builder::{HasAlgorithm, NoAlgorithm, TrainerBuilder, With},
+    controls::Controls,
     dev::{Dev, DevProblem, DevReport, DevTrace},
     error::TrainerError,
+    failure::RunFailure,
     report::FitReport,
 };
 use crate::{
@@ -78,6 +89,7 @@ impl<T: Task, O: AlgoOutput> Trainer<T, O> {
     ///
     /// Then the runners are told to stop: they finish what they have, within the grace of the
     /// [strategy](TrainerBuilder::strategy), and are aborted otherwise. The end of a runner by an error ends the run.
+    /// With a [run folder](TrainerBuilder::run_dir) in which a run was begun before, it goes on with that run.
     /// With the strategy [`ClientServer`](crate::execution::ClientServer), a process may have runners only: there, this
     /// executes the agent and never returns but with an error; the process ends with its runners.
     /// Dropping the future aborts the algorithm and the runners; the attempts under way end as failed.
@@ -97,16 +109,22 @@ impl<T: Task, O: AlgoOutput> Trainer<T, O> {
         let (train, val) = (train.into_dataset(), val.into_dataset());
         Fit(Box::pin(async move {
             #[cfg(all(feature = "client", feature = "server"))]
-            if let Some(spread) = spread::enter(&self.parts, &agent, fit).await? {
+            let spread = spread::enter(&self.parts, &agent, fit).await?;
+            let (algorithm, parts) = (&*self.algorithm, &self.parts);
+            let beginning = Beginning::of(parts, session::identity(algorithm)?, (train.clone(), val.clone()));
+            let beginning = beginning.await?;
+            #[cfg(all(feature = "client", feature = "server"))]
+            if let Some(spread) = spread {
+                let spread = spread.open(parts).await?;
                 let store = Arc::clone(&spread.store);
-                return Session::new("run", store, &*self.algorithm, &self.parts, agent, train, val)?
+                return Session::new(beginning, store, algorithm, parts, agent, train, val)?
                     .spread(spread)
                     .run()
                     .await;
             }
-            self.parts.runner_limits.check_beside_algorithm()?;
-            let store = self.parts.store.open().await?;
-            Session::new("run", store, &*self.algorithm, &self.parts, agent, train, val)?
+            parts.runner_limits.check_beside_algorithm()?;
+            let store = parts.store.open(parts.run_dir.as_deref()).await?;
+            Session::new(beginning, store, algorithm, parts, agent, train, val)?
                 .run()
                 .await
         }))

@@ -1,18 +1,104 @@
 //! `run.json`: what a run was begun with, and how it ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::builder::Parts;
+use super::{beginning::Beginning, builder::Parts};
 use crate::{
-    run::{RunContext, RunError, StopWhen},
+    alerts::Alert,
+    run::{AlgorithmIdentity, ConfigurationHistory, Cost, RunContext, RunError, StopWhen, difference},
     types::{JsonObject, RolloutConfig, Timestamp},
 };
 
-const FILE: &str = "run.json";
+pub(super) const FILE: &str = "run.json";
 /// The form of the file, raised when it changes.
 const FORMAT: u32 = 1;
+
+/// What stands for what a run was begun with, where it is too large or too secret to be written down.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Digests {
+    pub(super) train_dataset: Option<String>,
+    pub(super) val_dataset: Option<String>,
+    /// By the resource's name.
+    pub(super) initial_resources: BTreeMap<String, String>,
+}
+
+/// One process of the run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Process {
+    pub(super) began: Timestamp,
+    /// Of one that was killed, when it was last heard of, as far as that is known.
+    pub(super) ended: Option<Timestamp>,
+    pub(super) n_runners: usize,
+}
+
+/// What an earlier process has written down, as far as it matters to the one that resumes the run.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Earlier {
+    format: u32,
+    pub(super) run_id: String,
+    algorithm: String,
+    version: String,
+    parameters: JsonObject,
+    seed: u64,
+    pub(super) began: Timestamp,
+    #[serde(default)]
+    digests: Option<Digests>,
+    #[serde(default)]
+    pub(super) processes: Vec<Process>,
+}
+
+impl Earlier {
+    /// One line for each thing that is not as it was.
+    pub(super) fn differences(
+        &self,
+        algorithm: &AlgorithmIdentity,
+        seed: u64,
+        digests: &Digests,
+    ) -> Vec<String> {
+        let before = AlgorithmIdentity {
+            name: self.algorithm.clone(),
+            version: self.version.clone(),
+            parameters: self.parameters.clone(),
+        };
+        let mut lines = algorithm.differences(&before);
+        lines.extend(difference("format", &self.format.into(), &FORMAT.into()));
+        lines.extend(difference("seed", &self.seed.into(), &seed.into()));
+        let Some(was) = &self.digests else {
+            return lines;
+        };
+        let datasets = [
+            ("train_dataset", &was.train_dataset, &digests.train_dataset),
+            ("val_dataset", &was.val_dataset, &digests.val_dataset),
+        ];
+        for (name, was, is) in datasets {
+            lines.extend(other(name, was.as_ref(), is.as_ref()));
+        }
+        let (was, is) = (&was.initial_resources, &digests.initial_resources);
+        let names: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+        for name in names {
+            lines.extend(other(
+                &format!("initial resource `{name}`"),
+                was.get(name),
+                is.get(name),
+            ));
+        }
+        lines
+    }
+}
+
+/// A line on something that is known only by what stands for it.
+fn other(name: &str, was: Option<&String>, is: Option<&String>) -> Option<String> {
+    match (was, is) {
+        (Some(was), Some(is)) if was == is => None,
+        (None, None) => None,
+        (Some(_), Some(_)) => Some(format!("  {name}: another one now")),
+        (Some(_), None) => Some(format!("  {name}: given before, not now")),
+        (None, Some(_)) => Some(format!("  {name}: not given before, but now")),
+    }
+}
 
 /// The contents of `run.json`. It is written when the run begins and again when it ends; of a process that was killed,
 /// the state stays `running`.
@@ -34,9 +120,18 @@ pub(super) struct RunRecord {
     val_tasks: Option<usize>,
     /// The kind of each initial resource by its name. What they hold may be secret.
     initial_resources: BTreeMap<String, String>,
+    digests: Digests,
+    /// Every version of the run file that was used, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    configuration: Option<ConfigurationHistory>,
+    /// When the first process of the run began.
     began: Timestamp,
     ended: Option<Timestamp>,
+    processes: Vec<Process>,
     state: RunState,
+    /// What models have cost, if that is known.
+    cost: Option<Cost>,
+    alerts: Vec<Alert>,
     error: Option<String>,
 }
 
@@ -55,8 +150,15 @@ impl RunRecord {
         parts: &Parts,
         agent: String,
         (train_tasks, val_tasks): (Option<usize>, Option<usize>),
-        began: Timestamp,
+        beginning: &Beginning,
+        now: Timestamp,
     ) -> Self {
+        let mut processes = beginning.processes.clone();
+        processes.push(Process {
+            began: now,
+            ended: None,
+            n_runners: parts.n_runners,
+        });
         let algorithm = run.algorithm().clone();
         let kind =
             |(name, resource): (&str, &crate::types::Resource)| (name.to_owned(), resource.kind().to_owned());
@@ -81,16 +183,30 @@ impl RunRecord {
                 .flat_map(|all| all.iter())
                 .map(kind)
                 .collect(),
-            began,
+            digests: beginning.digests.clone(),
+            configuration: parts.configuration.clone(),
+            began: beginning.began.unwrap_or(now),
             ended: None,
+            processes,
             state: RunState::Running,
+            cost: None,
+            alerts: Vec::new(),
             error: None,
         }
     }
 
     /// The run has ended, with this error if any.
-    pub(super) fn end(&mut self, ended: Timestamp, error: Option<String>) {
+    pub(super) fn end(
+        &mut self,
+        ended: Timestamp,
+        (cost, alerts): (Option<Cost>, Vec<Alert>),
+        error: Option<String>,
+    ) {
+        (self.cost, self.alerts) = (cost, alerts);
         self.ended = Some(ended);
+        if let Some(process) = self.processes.last_mut() {
+            process.ended = Some(ended);
+        }
         self.state = if error.is_some() {
             RunState::Failed
         } else {

@@ -1,11 +1,12 @@
 //! What a run came to.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use serde::Serialize;
 
 use crate::{
-    run::{Metric, ModelUsage, RewardPoint, RolloutCounts, StopReason},
+    alerts::Alert,
+    run::{Cost, Metric, ModelUsage, RewardPoint, RolloutCounts, StopReason},
     types::{JsonObject, Timestamp},
 };
 
@@ -37,12 +38,26 @@ pub struct FitReport<O> {
     pub reward_curve: Vec<RewardPoint>,
     /// How often models were called and how many tokens that took, by role and model.
     pub model_usage: Vec<ModelUsage>,
-    /// When the run began.
+    /// What models have cost, if the trainer knows their prices.
+    pub cost: Option<Cost>,
+    /// When the run began; of one that was resumed, when its first process did.
     pub began: Timestamp,
-    /// How long the run took, in seconds.
+    /// How long the run took, in seconds; of one that was resumed, all its processes together.
     pub seconds: f64,
+    /// How often the run was resumed.
+    pub resumed: usize,
     /// The figures that the algorithm noted, in order.
     pub metrics: Vec<Metric>,
+    /// What was wrong with the run's health, in the order in which it was noticed.
+    pub alerts: Vec<Alert>,
     /// The run folder; `None` if it was temporary.
     pub run_dir: Option<PathBuf>,
+}
+
+impl<O> FitReport<O> {
+    /// What a program may end with: 0, or 3 if an alert was raised and has not cleared. (1 and 2 are for errors.)
+    pub fn exit_code(&self) -> ExitCode {
+        let is_well = self.alerts.iter().all(|alert| alert.cleared.is_some());
+        ExitCode::from(if is_well { 0 } else { 3 })
+    }
 }

@@ -39,8 +39,8 @@ pub(super) fn runner<T: Task>(
     if let Some(interval) = parts.heartbeat {
         runner = runner.heartbeat(interval);
     }
-    for hook in first_hook.iter().chain(&parts.hooks) {
-        runner = runner.hook(Arc::clone(hook));
+    for hook in first_hook.into_iter().chain(parts.hooks.iter().cloned()) {
+        runner = runner.hook(hook);
     }
     runner
 }

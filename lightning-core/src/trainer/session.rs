@@ -2,24 +2,32 @@
 
 use std::sync::Arc;
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future::BoxFuture};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    FitReport, TrainerError, builder::Parts, defaults::Defaults, display::Display, record::RunRecord, runners,
+    FitReport, TrainerError,
+    beginning::Beginning,
+    builder::Parts,
+    defaults::Defaults,
+    display::Display,
+    failure,
+    fleet::{FleetWork, Own, Wanted},
+    health::Health,
+    proxy::RunProxy,
+    record::RunRecord,
 };
 #[cfg(all(feature = "client", feature = "server"))]
 use crate::execution::Site;
 use crate::{
-    agent::{Agent, Hook, HookFuture, RolloutContext, RolloutEnd},
+    agent::Agent,
     algorithm::{AlgoOutput, Algorithm, AlgorithmContext, TrainerInfo},
     clock::{Clock as _, SystemClock},
     execution::{ExecutionError, Interrupts, SharedMemory, Strategy, Work},
-    ids::{IdSource as _, RandomIds},
-    run::{AlgorithmIdentity, RunContext},
-    runner::{Runner, StopSignal},
+    run::{AlgorithmIdentity, RunContext, RunEnding, on_the_disk},
+    runner::{RunnerError, RunnerReport, StopSignal},
     store::{LayeredStore, Store},
-    types::{Dataset, Task, Timestamp},
+    types::{Dataset, NamedResources, Task, Timestamp},
 };
 
 /// A run that has been checked and can begin.
@@ -31,14 +39,38 @@ pub(super) struct Session<'a, T, O> {
     run: RunContext,
     cx: AlgorithmContext<T>,
     display: Display,
+    health: Arc<Health>,
+    _ending: EndOnDrop,
+    /// Holds the run folder, until all else is gone.
+    beginning: Beginning,
     #[cfg(all(feature = "client", feature = "server"))]
     spread: Option<super::spread::Spread>,
 }
 
+/// Ends a run that nobody has ended otherwise.
+struct EndOnDrop(RunContext);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end(&RunEnding::Dropped);
+    }
+}
+
+/// Which algorithm it is.
+pub(super) fn identity<T: Task, O: AlgoOutput>(
+    algorithm: &dyn Algorithm<T, Output = O>,
+) -> Result<AlgorithmIdentity, TrainerError> {
+    Ok(AlgorithmIdentity {
+        name: algorithm.name().into_owned(),
+        version: algorithm.version().to_owned(),
+        parameters: algorithm.parameters()?,
+    })
+}
+
 impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
-    /// Checks everything that can be wrong beforehand. The run's id begins with `kind`.
+    /// Checks everything that can be wrong beforehand.
     pub(super) fn new(
-        kind: &str,
+        beginning: Beginning,
         store: Arc<dyn Store>,
         algorithm: &'a dyn Algorithm<T, Output = O>,
         parts: &'a Parts,
@@ -60,17 +92,25 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         // The algorithm sees the store through the trainer's defaults; runners see it as it is.
         let filled: Arc<dyn Store> = Arc::new(LayeredStore::new(
             Arc::clone(&store),
-            Defaults(parts.rollout_config.clone()),
+            Defaults {
+                config: parts.rollout_config.clone(),
+                run_id: beginning.run_id.clone(),
+            },
         ));
-        let mut run = RunContext::builder(format!("{kind}-{}", RandomIds.hex(12)), Arc::clone(&filled))
+        let health = Health::new(&parts.alerts, &beginning.run_id, parts.screen.clone());
+        let watcher = Arc::clone(&health);
+        let mut run = RunContext::builder(beginning.run_id.clone(), Arc::clone(&filled))
+            .seconds_before(beginning.seconds_before())
+            .accept_changes(beginning.accepts_changes)
             .seed(parts.seed)
             .stop_when(parts.stop_when.clone())
+            .stop_switch(parts.controls.stop_when.clone())
+            .prices(parts.prices.clone())
+            .watcher(Arc::new(move |attempt, spans| {
+                watcher.attempt_ended(attempt, spans);
+            }))
             .cancellation(parts.cancellation.child_token())
-            .algorithm(AlgorithmIdentity {
-                name: name.clone(),
-                version: algorithm.version().to_owned(),
-                parameters: algorithm.parameters()?,
-            });
+            .algorithm(identity(algorithm)?);
         if let Some(path) = &parts.run_dir {
             run = run.folder(path);
         }
@@ -80,8 +120,10 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         }
         let run = run.build();
         let mut scope = parts.scope.clone().with_store(filled).with_run(run.clone());
-        if let Some(resources) = &parts.initial_resources {
-            scope = scope.with_initial_resources(resources.clone());
+        // The models of a proxy are resources too; they are known once it listens.
+        let has_proxy = scope.llm_proxy().is_ok();
+        if parts.initial_resources.is_some() || has_proxy {
+            scope = scope.with_initial_resources(parts.initial_resources.clone().unwrap_or_default());
         }
         let mut trainer = TrainerInfo::default();
         (trainer.n_runners, trainer.max_rollouts) = (parts.n_runners, parts.max_rollouts);
@@ -106,9 +148,12 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             parts,
             agent,
             store,
-            run,
             cx,
             display,
+            health,
+            _ending: EndOnDrop(run.clone()),
+            run,
+            beginning,
             #[cfg(all(feature = "client", feature = "server"))]
             spread: None,
         })
@@ -121,19 +166,31 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         self
     }
 
-    /// How many runners this process has.
-    fn runners_here(&self) -> usize {
+    /// The runners that this process has.
+    fn runners_here(
+        &self,
+        stop: &StopSignal,
+        last_words: &TaskTracker,
+    ) -> Vec<BoxFuture<'static, Result<RunnerReport, RunnerError>>> {
         #[cfg(all(feature = "client", feature = "server"))]
         if self.spread.is_some() {
-            return 0;
+            return Vec::new();
         }
-        self.parts.n_runners
+        vec![self.fleet(stop, last_words)]
     }
 
     /// Runs the algorithm and the runners to their ends.
     pub(super) async fn run(self) -> Result<FitReport<O>, TrainerError> {
         let report = self.keep_record().await;
-        self.display.end(&report);
+        let ending = match &report {
+            Ok(_) => RunEnding::Succeeded,
+            Err(error) => RunEnding::Failed(error.to_string()),
+        };
+        self.run.end(&ending);
+        self.display.end(&report, self.parts);
+        if let Err(error) = &report {
+            failure::tell(&self.parts.on_failure, &self.run, error).await;
+        }
         report
     }
 
@@ -145,16 +202,23 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         if folder.is_temporary() {
             return self.execute().await.map(|output| self.report(output, began));
         }
-        let _lock = folder.lock()?;
+        if let Some(history) = self.parts.configuration.clone() {
+            let folder = folder.clone();
+            on_the_disk(move || history.keep_in(&folder)).await?;
+        }
         let tasks = (
             self.cx.train_dataset().map(Dataset::len),
             self.cx.val_dataset().map(Dataset::len),
         );
         let agent = self.agent.name().into_owned();
-        let mut record = RunRecord::new(&self.run, self.parts, agent, tasks, began);
+        let mut record = RunRecord::new(&self.run, self.parts, agent, tasks, &self.beginning, began);
         record.write(&self.run).await?;
         let report = self.execute().await.map(|output| self.report(output, began));
-        record.end(clock.now(), report.as_ref().err().map(ToString::to_string));
+        record.end(
+            clock.now(),
+            (self.run.cost(), self.health.alerts()),
+            report.as_ref().err().map(ToString::to_string),
+        );
         let written = report
             .as_ref()
             .ok()
@@ -172,12 +236,44 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
     async fn execute(&self) -> Result<O, TrainerError> {
         // Whether the store can be reached shows before anything else begins.
         let store = self.store.statistics().await?;
-        if let Some(resources) = &self.parts.initial_resources {
-            self.store.add_resources(resources.clone()).await?;
+        let proxy = RunProxy::start(self.parts.scope.llm_proxy().ok(), &self.store).await?;
+        let output = self.execute_with(store.name, proxy.as_ref()).await;
+        if let Some(proxy) = proxy {
+            proxy.stop().await;
+        }
+        output
+    }
+
+    async fn execute_with(&self, store: String, proxy: Option<&RunProxy>) -> Result<O, TrainerError> {
+        let given = self.parts.initial_resources.as_ref();
+        let resources = match proxy {
+            Some(proxy) => Some(proxy.resources(given)?),
+            None => given.cloned(),
+        };
+        let mut cx = self
+            .cx
+            .with_datasets(self.cx.train_dataset().cloned(), self.cx.val_dataset().cloned());
+        if let Some(resources) = &resources {
+            cx = cx.with_initial_resources(resources.clone());
         }
         let agent = self.agent.name().into_owned();
-        self.display
-            .begin(&self.run, self.parts, &self.cx, agent, store.name);
+        self.display.begin(&self.run, self.parts, &cx, agent, store);
+        if let Some(since) = self.beginning.began {
+            let found = self.run.recover(since, &self.workers()).await?;
+            self.display.resumed(found);
+            tracing::info!(
+                target: "lightning::trainer",
+                run_id = self.run.id(),
+                ended = found.ended,
+                set_aside = found.set_aside,
+                interrupted = found.interrupted,
+                going_on = found.going_on,
+                "the run is resumed"
+            );
+        }
+        if let Some(resources) = resources {
+            self.add_initial_resources(resources).await?;
+        }
         tracing::debug!(
             target: "lightning::trainer",
             run_id = self.run.id(),
@@ -189,13 +285,8 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         );
         let (stop, last_words) = (StopSignal::new(), TaskTracker::new());
         let work = Work {
-            runners: (0..self.runners_here())
-                .map(|number| {
-                    let (runner, stop) = (self.runner(number, &last_words), stop.clone());
-                    async move { runner.iter(&stop).await }.boxed()
-                })
-                .collect(),
-            algorithm: self.algorithm.run(&self.cx),
+            runners: self.runners_here(&stop, &last_words),
+            algorithm: self.algorithm.run(&cx),
             stop,
             on_interrupt: &|| {
                 self.display
@@ -220,25 +311,66 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
                 limits: self.parts.runner_limits,
                 fit: &spread.fit,
             };
-            let executed = spread.strategy.execute(work, interrupts, site).await;
-            return executed.map_err(|error| self.explain(error));
+            let run = async {
+                let output = spread.strategy.execute(work, interrupts, site).await;
+                output.map_err(|error| self.explain(error))
+            };
+            return self.health.during(&*self.store, run).await;
         }
         let strategy = match self.parts.strategy {
             Some(Strategy::SharedMemory(strategy)) => strategy,
             // A dry run is always here.
             _ => SharedMemory::default(),
         };
-        strategy
-            .execute(work, interrupts)
-            .await
-            .map_err(|error| self.explain(error))
+        let run = async {
+            let output = strategy.execute(work, interrupts).await;
+            output.map_err(|error| self.explain(error))
+        };
+        self.health.during(&*self.store, run).await
     }
 
-    fn runner(&self, number: usize, last_words: &TaskTracker) -> Runner<T> {
-        let worker_id = format!("{}-runner-{number}", self.run.id());
-        let (agent, store) = (Arc::clone(&self.agent), Arc::clone(&self.store));
-        let counting: Arc<dyn Hook> = Arc::new(Counting(self.run.clone()));
-        runners::runner(self.parts, agent, store, worker_id, Some(counting), last_words).build()
+    /// The resources to begin with are the latest when the algorithm begins, also of a run that is resumed.
+    async fn add_initial_resources(&self, resources: NamedResources) -> Result<(), TrainerError> {
+        if self.beginning.began.is_some() {
+            let latest = self.store.get_latest_resources().await?;
+            if latest.is_some_and(|latest| latest.resources == resources) {
+                return Ok(());
+            }
+        }
+        self.store.add_resources(resources).await?;
+        Ok(())
+    }
+
+    /// What the ids of the runners begin with.
+    fn workers(&self) -> String {
+        format!("{}-runner-", self.run.id())
+    }
+
+    fn fleet(
+        &self,
+        stop: &StopSignal,
+        last_words: &TaskTracker,
+    ) -> BoxFuture<'static, Result<RunnerReport, RunnerError>> {
+        let wanted = Wanted::new(self.parts.controls.n_runners(), self.parts.n_runners);
+        let (store, run, stop) = (Arc::clone(&self.store), self.run.clone(), stop.clone());
+        match &self.parts.fleet {
+            Some(fleet) => fleet.run(FleetWork {
+                store,
+                run,
+                stop,
+                wanted,
+            }),
+            None => {
+                let own = Own {
+                    agent: Arc::clone(&self.agent),
+                    store,
+                    run,
+                    parts: self.parts.clone(),
+                    last_words: last_words.clone(),
+                };
+                own.run(stop, wanted).boxed()
+            }
+        }
     }
 
     fn explain(&self, error: ExecutionError) -> TrainerError {
@@ -280,20 +412,13 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             rollouts: run.rollout_counts(),
             reward_curve: run.reward_curve(),
             model_usage: run.model_usage(),
-            began,
+            cost: run.cost(),
+            alerts: self.health.alerts(),
+            began: self.beginning.began.unwrap_or(began),
             seconds: run.seconds(),
+            resumed: self.beginning.processes.len(),
             metrics: run.metrics(),
             run_dir: (!run.folder().is_temporary()).then(|| run.folder().path().to_owned()),
         }
-    }
-}
-
-/// Counts what the runners do, for the report and the stop conditions.
-struct Counting(RunContext);
-
-impl Hook for Counting {
-    fn on_rollout_end<'a>(&'a self, _: &'a RolloutContext, end: &'a RolloutEnd) -> HookFuture<'a> {
-        self.0.count_attempt(end.succeeded(), &end.spans);
-        Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -30,6 +30,13 @@ pub(super) struct Spread {
     pub(super) fit: String,
 }
 
+/// Where the algorithm of such a run stands.
+pub(super) struct Entered {
+    strategy: ClientServer,
+    place: Place,
+    fit: String,
+}
+
 /// Finds out where this process stands. In one that only has runners, they run, and the process ends with them.
 ///
 /// `None` if everything is here.
@@ -37,7 +44,7 @@ pub(super) async fn enter<T: Task>(
     parts: &Parts,
     agent: &Arc<dyn Agent<T>>,
     fit: String,
-) -> Result<Option<Spread>, TrainerError> {
+) -> Result<Option<Entered>, TrainerError> {
     if let Some(started) = RunnerProcess::of_this()? {
         let Err(error) = be_runners(parts, agent, &started, &fit).await;
         let message = format!("a process of runners cannot go on: {error}");
@@ -62,40 +69,47 @@ pub(super) async fn enter<T: Task>(
         _ => strategy,
     };
     let place = strategy.place()?;
-    let store = match &place {
-        Place::Served { .. } => parts.store.open().await?,
-        Place::Elsewhere { url, .. } => {
-            let refused = |error: ClientError| TrainerError::OpenStore(error.to_string());
-            let client = StoreClient::builder(url)
-                .token_from_env()
-                .build()
-                .map_err(refused)?;
-            client.probe().await.map_err(|error| refused(error.into()))?;
-            Arc::new(client)
-        }
-        Place::Runner { url } => {
-            let stop = StopSignal::new();
-            let work = runners::Work {
-                url,
-                token: None,
-                runners: parts.n_runners,
-                stop_grace: strategy.grace(),
-                limits: parts.runner_limits,
-                stop: &stop,
-            };
-            let (_, asked) = runners::work(parts, Arc::clone(agent), work).await?;
-            process::exit(if asked { INTERRUPTED } else { 0 });
-        }
-    };
+    if let Place::Runner { url } = &place {
+        let stop = StopSignal::new();
+        let work = runners::Work {
+            url,
+            token: None,
+            runners: parts.n_runners,
+            stop_grace: strategy.grace(),
+            limits: parts.runner_limits,
+            stop: &stop,
+        };
+        let (_, asked) = runners::work(parts, Arc::clone(agent), work).await?;
+        process::exit(if asked { INTERRUPTED } else { 0 });
+    }
     parts.runner_limits_beside(&place)?;
-    let (store, counted) = Counted::over(store);
-    Ok(Some(Spread {
-        strategy,
-        place,
-        store,
-        counted,
-        fit,
-    }))
+    Ok(Some(Entered { strategy, place, fit }))
+}
+
+impl Entered {
+    /// Opens the store, once the run folder is this run's.
+    pub(super) async fn open(self, parts: &Parts) -> Result<Spread, TrainerError> {
+        let store = match &self.place {
+            Place::Elsewhere { url, .. } | Place::Runner { url } => {
+                let refused = |error: ClientError| TrainerError::OpenStore(error.to_string());
+                let client = StoreClient::builder(url)
+                    .token_from_env()
+                    .build()
+                    .map_err(refused)?;
+                client.probe().await.map_err(|error| refused(error.into()))?;
+                Arc::new(client)
+            }
+            Place::Served { .. } => parts.store.open(parts.run_dir.as_deref()).await?,
+        };
+        let (store, counted) = Counted::over(store);
+        Ok(Spread {
+            strategy: self.strategy,
+            place: self.place,
+            store,
+            counted,
+            fit: self.fit,
+        })
+    }
 }
 
 /// What a process does that was started for runners. It does not outlive this, unless something is wrong.

@@ -74,6 +74,12 @@ impl Attempt {
     pub fn reason(&self) -> Option<&str> {
         self.metadata.as_ref()?.get(semconv::ATTEMPT_REASON)?.as_str()
     }
+
+    /// Whether it failed only because whoever executed it was stopped, which says nothing about the task.
+    pub fn was_interrupted(&self) -> bool {
+        let note = |notes: &JsonObject| notes.get(semconv::ATTEMPT_INTERRUPTED).cloned();
+        self.metadata.as_ref().and_then(note) == Some(true.into())
+    }
 }
 
 /// The fields that `update_attempt` may set; those left out stay as they are, and none can be made null.
@@ -100,6 +106,18 @@ impl AttemptPatch {
         Self {
             status: Some(status),
             ..Self::default()
+        }
+    }
+
+    /// Ends the attempt as failed, because whoever executed it was stopped for this reason. That says nothing about the task:
+    /// a run that is resumed executes it again.
+    pub fn interrupted(reason: impl Into<String>) -> Self {
+        Self {
+            metadata: Some(JsonObject::from_iter([
+                (semconv::ATTEMPT_REASON.to_owned(), reason.into().into()),
+                (semconv::ATTEMPT_INTERRUPTED.to_owned(), true.into()),
+            ])),
+            ..Self::status(AttemptStatus::Failed)
         }
     }
 

@@ -251,7 +251,7 @@ llms! {
 
 impl ProxyLlm {
     /// The model as an attempt should call it: `/rollout/{rollout_id}/attempt/{attempt_id}` enters the endpoint's path,
-    /// before a final `/v1`.
+    /// before a final `/v1`. What has a meaning in a path is encoded.
     ///
     /// ```
     /// use lightning_core::types::ProxyLlm;
@@ -264,13 +264,30 @@ impl ProxyLlm {
         let base = self.endpoint.strip_suffix('/').unwrap_or(&self.endpoint);
         let (base, version) = base.strip_suffix("/v1").map_or((base, ""), |base| (base, "/v1"));
         Llm {
-            endpoint: format!("{base}/rollout/{rollout_id}/attempt/{attempt_id}{version}"),
+            endpoint: format!(
+                "{base}/rollout/{}/attempt/{}{version}",
+                in_path(rollout_id.as_str()),
+                in_path(attempt_id.as_str())
+            ),
             model: self.model.clone(),
             api_key: self.api_key.clone(),
             sampling_parameters: self.sampling_parameters.clone(),
             extra: self.extra.clone(),
         }
     }
+}
+
+/// The id as one segment of a path. Ids that the store chose stay as they are.
+fn in_path(id: &str) -> String {
+    let mut segment = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => segment.push(byte.into()),
+            // Writing to a string does not fail.
+            other => drop(fmt::Write::write_fmt(&mut segment, format_args!("%{other:02X}"))),
+        }
+    }
+    segment
 }
 
 /// A prompt with placeholders.

@@ -84,6 +84,9 @@ pub enum RolloutMode {
 }
 
 impl RolloutMode {
+    /// All modes.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
+
     /// The mode as it is written on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {

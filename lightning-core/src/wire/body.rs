@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ErrorBody, Object, WireError};
 use crate::{
-    store::{EndOfAttempt, SpanOutcome},
+    store::{EndOfAttempt, ImportOutcome, PurgeTarget, Record, SpanOutcome},
     types::{
         AttemptId, AttemptStatus, JsonObject, NewRollout, ResourcesId, RolloutConfig, RolloutId, RolloutMode,
         RolloutStatus, TaskInput, Timestamp, Update, WorkerId,
@@ -257,6 +257,41 @@ impl From<OutcomeBody> for SpanOutcome {
             }
         }
     }
+}
+
+impl From<ImportOutcome> for OutcomeBody {
+    fn from(outcome: ImportOutcome) -> Self {
+        match outcome {
+            ImportOutcome::Stored => Self::Stored,
+            ImportOutcome::Known => Self::Duplicate,
+            ImportOutcome::Rejected(error) => Self::Rejected(ErrorBody::of(&error)),
+        }
+    }
+}
+
+impl From<OutcomeBody> for ImportOutcome {
+    fn from(outcome: OutcomeBody) -> Self {
+        match SpanOutcome::from(outcome) {
+            SpanOutcome::Stored => Self::Stored,
+            SpanOutcome::Duplicate => Self::Known,
+            SpanOutcome::Rejected(error) => Self::Rejected(error),
+        }
+    }
+}
+
+/// Records of another store (ours).
+#[derive(Serialize, Deserialize)]
+pub(crate) struct RecordsBody {
+    pub(crate) records: Vec<Record>,
+}
+
+/// What is to be taken out for good (ours).
+#[derive(Serialize, Deserialize)]
+pub(crate) struct PurgeBody {
+    #[serde(default)]
+    pub(crate) rollouts: Vec<Object<PurgeTarget>>,
+    #[serde(default)]
+    pub(crate) resources: Vec<ResourcesId>,
 }
 
 #[derive(Serialize, Deserialize)]

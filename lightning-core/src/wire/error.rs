@@ -137,6 +137,7 @@ const FIELDS: &[&str] = &[
     "config.unresponsive_seconds",
     "limit",
     "offset",
+    "record",
     "sequence_id",
     "sort_by",
     "status",

@@ -18,8 +18,8 @@ mod search;
 pub(crate) use body::RolloutBody;
 pub(crate) use body::{
     AttemptUpdateBody, AttemptWaitBody, DequeueBody, DrainAnswer, DrainBody, EndBody, EnqueueBody,
-    IdTargetsBody, LeaveBody, NextIdAnswer, NextIdBody, NextIdsAnswer, OutcomesAnswer, StartAttemptBody,
-    StartBody, VersionQuery, WaitBody, WorkerUpdateBody,
+    IdTargetsBody, LeaveBody, NextIdAnswer, NextIdBody, NextIdsAnswer, OutcomesAnswer, PurgeBody,
+    RecordsBody, StartAttemptBody, StartBody, VersionQuery, WaitBody, WorkerUpdateBody,
 };
 #[cfg(feature = "server")]
 pub(crate) use body::{OutcomeBody, RolloutUpdateBody, SpansBody};
@@ -53,6 +53,8 @@ pub(crate) const WAIT: &str = "wait";
 pub(crate) const IDEMPOTENCY: &str = "idempotency";
 /// The server takes spans, and draws sequence ids, many at once; and it gives out earlier versions of resources.
 pub(crate) const BATCH: &str = "batch";
+/// The server takes in records of other stores, and takes out what has ended.
+pub(crate) const RECORDS: &str = "records";
 /// The server tells workers to stop, and claims for several workers at once: `worker_ids` in a dequeue.
 pub(crate) const FLEET: &str = "fleet";
 /// What the server acknowledged survives its end.

@@ -16,8 +16,8 @@ use serde_json::{Number, Value, json};
 use crate::{
     semconv,
     types::{
-        JsonObject, NestedTooDeep, RolloutId, Span, SpanContext, SpanEvent, SpanLink, SpanResource,
-        SpanStatus, SpanStatusCode, Timestamp, flatten_into,
+        AttemptId, JsonObject, NestedTooDeep, RolloutId, Span, SpanContext, SpanEvent, SpanLink,
+        SpanResource, SpanStatus, SpanStatusCode, Timestamp, flatten_into,
     },
 };
 
@@ -102,7 +102,7 @@ pub(crate) fn decode(body: &[u8], encoding: Encoding) -> Result<Arrived, String>
     let mut arrived = Arrived::default();
     for batch in request.resource_spans {
         let resource = match resource_of(batch.resource, batch.schema_url) {
-            Ok(resource) => Arc::new(resource),
+            Ok(resource) => Origin::of(resource),
             Err(problem) => {
                 for _ in batch.scope_spans.iter().flat_map(|scope| &scope.spans) {
                     arrived
@@ -113,10 +113,9 @@ pub(crate) fn decode(body: &[u8], encoding: Encoding) -> Result<Arrived, String>
             }
         };
         for span in batch.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-            let name = span.name.clone();
             match span_from(span, &resource) {
                 Ok(span) => arrived.spans.push(span),
-                Err(problem) => arrived.rejected.add(|| format!("span `{name}`: {problem}")),
+                Err(problem) => arrived.rejected.add(|| problem),
             }
         }
     }
@@ -176,41 +175,71 @@ fn resource_of(resource: Option<Resource>, schema_url: String) -> Result<SpanRes
     })
 }
 
+/// A resource, and what it says of the rollout of its spans: most say it for all of them.
+struct Origin {
+    resource: Arc<SpanResource>,
+    rollout_id: Option<RolloutId>,
+    attempt_id: Option<AttemptId>,
+    sequence_id: Option<String>,
+}
+
+impl Origin {
+    fn of(resource: SpanResource) -> Self {
+        let said = |key: &str| resource.attributes.get(key).and_then(text_of);
+        Self {
+            rollout_id: said(semconv::ROLLOUT_ID).map(RolloutId::from),
+            attempt_id: said(semconv::ATTEMPT_ID).map(AttemptId::from),
+            sequence_id: said(semconv::SPAN_SEQUENCE_ID),
+            resource: Arc::new(resource),
+        }
+    }
+}
+
 /// Reads one span. What the span says of its rollout goes before what its resource says.
-fn span_from(span: proto::Span, resource: &Arc<SpanResource>) -> Result<ArrivedSpan, String> {
-    let attributes = attributes_from(span.attributes).map_err(|error| error.to_string())?;
-    let said = |key: &str| {
-        let of_span = attributes.get(key).and_then(text_of);
-        of_span.or_else(|| resource.attributes.get(key).and_then(text_of))
-    };
-    let (Some(rollout_id), Some(attempt_id)) = (said(semconv::ROLLOUT_ID), said(semconv::ATTEMPT_ID)) else {
-        return Err(format!(
+fn span_from(span: proto::Span, origin: &Origin) -> Result<ArrivedSpan, String> {
+    let name = span.name;
+    let problem = |problem: &dyn std::fmt::Display| format!("span `{name}`: {problem}");
+    let attributes = attributes_from(span.attributes).map_err(|error| problem(&error))?;
+    let said = |key: &str| attributes.get(key).and_then(text_of);
+    let rollout_id = said(semconv::ROLLOUT_ID).map(RolloutId::from);
+    let attempt_id = said(semconv::ATTEMPT_ID).map(AttemptId::from);
+    let (Some(rollout_id), Some(attempt_id)) = (
+        rollout_id.or_else(|| origin.rollout_id.clone()),
+        attempt_id.or_else(|| origin.attempt_id.clone()),
+    ) else {
+        return Err(problem(&format_args!(
             "neither it nor its resource names both `{}` and `{}`",
             semconv::ROLLOUT_ID,
             semconv::ATTEMPT_ID
-        ));
+        )));
     };
-    let sequence_id = said(semconv::SPAN_SEQUENCE_ID).and_then(|text| text.trim().parse().ok());
-    let trace_id = hex_id(&span.trace_id, 16).ok_or("its trace id is not 16 bytes, or zero")?;
-    let span_id = hex_id(&span.span_id, 8).ok_or("its span id is not 8 bytes, or zero")?;
+    let sequence_id = said(semconv::SPAN_SEQUENCE_ID).or_else(|| origin.sequence_id.clone());
+    let sequence_id = sequence_id.and_then(|text| text.trim().parse().ok());
+    let trace_id =
+        hex_id(&span.trace_id, 16).ok_or_else(|| problem(&"its trace id is not 16 bytes, or zero"))?;
+    let span_id = hex_id(&span.span_id, 8).ok_or_else(|| problem(&"its span id is not 8 bytes, or zero"))?;
     let events = span.events.into_iter().map(event_from);
+    let events = events
+        .collect::<Result<_, _>>()
+        .map_err(|error| problem(&error))?;
     let links = span.links.into_iter().map(link_from);
+    let links = links.collect::<Result<_, _>>().map_err(|error| problem(&error))?;
     let span = Span {
         parent_id: hex_id(&span.parent_span_id, 8),
         status: status_from(span.status.unwrap_or_default()),
-        events: events.collect::<Result<_, _>>()?,
-        links: links.collect::<Result<_, _>>()?,
+        events,
+        links,
         start_time: time_from(span.start_time_unix_nano),
         end_time: time_from(span.end_time_unix_nano),
         attributes,
-        resource: resource.clone(),
+        resource: origin.resource.clone(),
         ..Span::new(
-            RolloutId::from(rollout_id),
+            rollout_id,
             attempt_id,
             sequence_id.unwrap_or(0),
             trace_id,
             span_id,
-            span.name,
+            name,
         )
     };
     Ok(ArrivedSpan {
@@ -236,10 +265,11 @@ fn hex_id(bytes: &[u8], length: usize) -> Option<String> {
 
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits
-        .map(|digit| char::from(DIGITS[usize::from(digit)]))
-        .collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for digit in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+        text.push(char::from(DIGITS[usize::from(digit)]));
+    }
+    text
 }
 
 /// Nanoseconds as seconds; zero means that nobody said.

@@ -229,6 +229,9 @@ impl Model {
                 worker_id,
                 heartbeat_stats,
             } => Answer::Worker(Box::new(self.update_worker(worker_id, heartbeat_stats))),
+            Command::Import { .. } | Command::Purge { .. } => {
+                return Err(StoreError::invalid("command", "is none that the model knows"));
+            }
         })
     }
 

@@ -201,6 +201,8 @@ fn describe(command: &Command) -> String {
             worker_id,
             heartbeat_stats,
         } => format!("update_worker {worker_id}{}", given("stats", heartbeat_stats)),
+        Command::Import { records } => format!("import {records:?}"),
+        Command::Purge { rollouts, resources } => format!("purge {rollouts:?} {resources:?}"),
     }
 }
 

@@ -163,6 +163,8 @@ impl Subject {
                 worker_id,
                 heartbeat_stats,
             } => Answer::Worker(Box::new(store.update_worker(worker_id, heartbeat_stats).await?)),
+            Command::Import { records } => Answer::Imported(store.import(records).await?),
+            Command::Purge { rollouts, resources } => Answer::Purged(store.purge(rollouts, resources).await?),
         })
     }
 

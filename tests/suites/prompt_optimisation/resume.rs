@@ -110,13 +110,10 @@ async fn a_search_with_other_settings_is_not_gone_on_with() {
         .await
         .unwrap_err()
         .to_string();
-    assert!(
-        error.contains("beam_width: 2 in the checkpoint, 3 now"),
-        "{error}"
-    );
+    assert!(error.contains("beam_width: 2 before, 3 now"), "{error}");
     let other_seed = Run { seed: 7, ..stopped() };
     let error = other_seed.fit(small(), &server).await.unwrap_err().to_string();
-    assert!(error.contains("seed: 1 in the checkpoint, 7 now"), "{error}");
+    assert!(error.contains("seed: 1 before, 7 now"), "{error}");
     let trainer = stopped()
         .trainer(small(), model(&server))
         .initial_resources(NamedResources::new().with("prompt", PromptTemplate::new("{task}!")))
@@ -127,7 +124,7 @@ async fn a_search_with_other_settings_is_not_gone_on_with() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("the prompt to begin with is another one"),
+        error.contains("initial resource `prompt`: another one now"),
         "{error}"
     );
 }

@@ -343,6 +343,19 @@ pub(crate) fn routes() -> Vec<Route> {
             ],
         },
         Route {
+            path: "/records/import",
+            body: json!({"records": []}),
+            fields: vec![Field("records", Kind::List, REQUIRED, NEVER_NULL)],
+        },
+        Route {
+            path: "/records/purge",
+            body: json!({"rollouts": [], "resources": []}),
+            fields: vec![
+                Field("rollouts", Kind::List, OPTIONAL, NEVER_NULL),
+                Field("resources", Kind::List, OPTIONAL, NEVER_NULL),
+            ],
+        },
+        Route {
             path: "/waits/attempts",
             body: json!({"rollout_id": "r", "attempt_id": "a", "timeout": 0.0}),
             fields: ids()

@@ -46,6 +46,7 @@ const TABLE: &str = "\
 GET  /v1/agl/health                                      nobody stranger read runner admin
 POST /v1/agl/queues/rollouts/enqueue                     admin
 POST /v1/agl/queues/rollouts/dequeue                     runner admin
+POST /v1/agl/queues/rollouts/drain                       admin
 GET  /v1/agl/rollouts                                    read admin
 POST /v1/agl/rollouts                                    admin
 POST /v1/agl/rollouts/search                             read admin
@@ -77,6 +78,8 @@ POST /v1/agl/spans/batch                                 runner admin
 POST /v1/agl/spans/next/batch                            runner admin
 POST /v1/agl/waits/rollouts                              admin
 POST /v1/agl/waits/attempts                              runner admin
+POST /v1/agl/records/import                              admin
+POST /v1/agl/records/purge                               admin
 GET  /v1/agl/statistics                                  read admin
 POST /v1/traces                                          runner admin
 POST /v1/metrics                                         runner admin

@@ -45,8 +45,8 @@ pub(super) const ROLE_EDIT: &str = "apply_edit";
 /// - A rollout that fails or is not rewarded counts in no mean. A prompt of whose rollouts more than half fail has no score.
 /// - All rollouts of a phase are under way at once, within the run's limit on what is in flight.
 /// - What is chosen at random depends on the run's seed alone, neither on the number of runners nor on what ends first.
-/// - When the run should stop, what the round has done so far is dropped and the best so far is returned. The state is saved
-///   after each round: a run that begins in the folder of one that stopped goes on after its last complete round.
+/// - When the run should stop, the best so far is returned. The state is saved after each round, and within a round what rollouts
+///   and models came to: a run that begins in the folder of one that ended at any moment goes on where that one was.
 ///
 /// # Parameters
 ///

@@ -35,6 +35,8 @@ pub(super) struct Rounds<'a, T> {
 
 /// One child that is to be made.
 struct Branch<T> {
+    /// What tells it from all others of the search.
+    place: String,
     parent: usize,
     tasks: Dataset<T>,
     gradient_prompt: usize,
@@ -156,6 +158,7 @@ impl<T: Task> Rounds<'_, T> {
             .map(|(index, batch)| {
                 let mut choice = stream(seed, "wording", &[round, index]);
                 Branch {
+                    place: format!("round {round}, branch {index}"),
                     parent: state.beam[(index / self.branch_factor) % state.beam.len()],
                     tasks: batch.tasks,
                     gradient_prompt: choice.random_range(0..self.gradient_prompts.len()),
@@ -185,6 +188,7 @@ impl<T: Task> Rounds<'_, T> {
         let samples: Vec<Sample> = evaluation.outcomes().iter().map(Sample::of).collect();
 
         let placeholders = self.search.rules.listed();
+        let place = |role: &str| format!("{}, {role}", branch.place);
         let text = render(
             &self.gradient_prompts[branch.gradient_prompt],
             &json!({
@@ -195,7 +199,13 @@ impl<T: Task> Rounds<'_, T> {
         )?;
         let answer = self
             .search
-            .ask(self.model, self.gradient_model, ROLE_GRADIENT, text)
+            .ask(
+                self.model,
+                self.gradient_model,
+                ROLE_GRADIENT,
+                &place(ROLE_GRADIENT),
+                text,
+            )
             .await?;
         let critique = match answer {
             Ok(answer) if !answer.text.trim().is_empty() => answer.text,
@@ -209,7 +219,13 @@ impl<T: Task> Rounds<'_, T> {
         )?;
         let answer = self
             .search
-            .ask(self.model, self.apply_edit_model, ROLE_EDIT, text)
+            .ask(
+                self.model,
+                self.apply_edit_model,
+                ROLE_EDIT,
+                &place(ROLE_EDIT),
+                text,
+            )
             .await?;
         let proposed: Result<String, (Option<String>, RejectionReason)> = match &answer {
             Ok(ChatAnswer { text, .. }) if text.trim().is_empty() => Err((None, empty("edit"))),

@@ -7,7 +7,7 @@ use crate::{
     chat::{ChatAnswer, ChatError, ChatModel, ChatRequest, Message},
     run::{
         EvaluateError, Evaluation, FailurePolicy, ModelUsage, Outcome, OutcomeResult, Progress, RunContext,
-        RunError,
+        RunError, digest,
     },
     store::StoreError,
     types::{Dataset, NamedResources, PromptTemplate, Resource, ResourceError, RolloutMode, Task},
@@ -51,6 +51,18 @@ impl From<EvaluateError> for Halt {
             EvaluateError::Cancelled => Self::Stopped,
             other => Self::Failed(other.into()),
         }
+    }
+}
+
+/// Why there is no answer to keep.
+enum Unanswered {
+    Model(ChatError),
+    Halt(Halt),
+}
+
+impl From<RunError> for Unanswered {
+    fn from(error: RunError) -> Self {
+        Self::Halt(error.into())
     }
 }
 
@@ -162,33 +174,36 @@ impl Search {
         Ok(candidate.score)
     }
 
-    /// Asks the model, and counts the call.
+    /// Asks the model, and counts the call. An answer is kept: a search that is resumed does not ask for it again at the same
+    /// place.
     pub(in crate::algorithm) async fn ask(
         &self,
         model: &Arc<dyn ChatModel>,
         name: Option<&str>,
         role: &str,
+        place: &str,
         text: String,
     ) -> Result<Result<ChatAnswer, ChatError>, Halt> {
         let request = ChatRequest::new([Message::user(text)])
             .model(name)
             .temperature(self.temperature)
             .role(role);
-        let answer = tokio::select! {
-            biased;
-            answer = model.ask(&request) => answer,
-            () = self.run.cancelled() => return Err(Halt::Stopped),
-        };
-        if let Ok(answer) = &answer {
+        let asked = digest(&request).map_err(RunError::Unwritable)?;
+        let answer = async {
+            let answer = tokio::select! {
+                biased;
+                answer = model.ask(&request) => answer.map_err(Unanswered::Model)?,
+                () = self.run.cancelled() => return Err(Unanswered::Halt(Halt::Stopped)),
+            };
             let model = answer.model.as_deref().or(name);
-            self.run.count_model_usage(ModelUsage::of_call(
-                role,
-                model,
-                answer.input_tokens,
-                answer.output_tokens,
-            ));
+            let usage = ModelUsage::of_call(role, model, answer.input_tokens, answer.output_tokens);
+            Ok((answer, vec![usage]))
+        };
+        match self.run.memo_counted(format!("{place}: {asked}"), answer).await {
+            Ok(answer) => Ok(Ok(answer)),
+            Err(Unanswered::Model(error)) => Ok(Err(error)),
+            Err(Unanswered::Halt(halt)) => Err(halt),
         }
-        Ok(answer)
     }
 
     /// Stops if the run should.

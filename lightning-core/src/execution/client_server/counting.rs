@@ -10,9 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::{
     run::RunContext,
     store::{Answer, LayeredStore, Store, StoreError, StoreLayer},
-    types::{
-        Attempt, AttemptQuery, AttemptStatus, AttemptedRollout, Rollout, RolloutId, SpanQuery, WorkerId,
-    },
+    types::{Attempt, AttemptQuery, AttemptedRollout, Rollout, RolloutId, SpanQuery, WorkerId},
 };
 
 /// Hears of attempts that have ended: as runners report them to a store that is served here, and as the algorithm waits for
@@ -142,7 +140,7 @@ impl Counted {
                 }
                 let query = SpanQuery::of(attempt.rollout_id.clone()).attempt(attempt.attempt_id.clone());
                 match store.query_spans(query).await {
-                    Ok(page) => run.count_attempt(attempt.status == AttemptStatus::Succeeded, &page.items),
+                    Ok(page) => run.attempt_ended(&attempt, &page.items),
                     Err(error) => tracing::warn!(
                         target: "lightning::trainer",
                         rollout_id = %attempt.rollout_id,

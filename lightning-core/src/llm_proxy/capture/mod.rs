@@ -8,9 +8,14 @@ mod recorder;
 mod spans;
 mod writer;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::types::{AttemptId, RolloutId, Timestamp};
+use crate::{
+    ids::IdSource,
+    types::{AttemptId, RolloutId, Span, Timestamp},
+};
 
 pub(crate) use crate::model_wire::Endpoint;
 pub(crate) use recorder::{CallTicket, Recorder, RecorderFigures, RecorderOptions};
@@ -47,4 +52,9 @@ pub(crate) struct Exchange {
     pub(crate) ended: Timestamp,
     /// How often the call was tried again.
     pub(crate) retries: u32,
+}
+
+/// The spans that a call becomes.
+pub(crate) fn call_spans(call: &Exchange, ids: &dyn IdSource) -> Vec<Span> {
+    spans::of_call(call, ids, &Arc::default())
 }

@@ -109,7 +109,7 @@ impl Recorder {
             options: options.clone(),
         });
         let stop = CancellationToken::new();
-        let writer = Writer::new(store, Arc::clone(&clock), ids, options);
+        let writer = Writer::new(store, Arc::clone(&clock), ids, &options);
         let task = tokio::spawn({
             let (shared, stop) = (Arc::clone(&shared), stop.clone());
             async move {

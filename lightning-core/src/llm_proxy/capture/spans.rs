@@ -59,29 +59,32 @@ pub(super) fn of_call(call: &Exchange, ids: &dyn IdSource, resource: &Arc<SpanRe
         span.resource = Arc::clone(resource);
         span
     };
-    let mut outer = span(semconv::PROXY_REQUEST);
-    outer.attributes = request_attributes(call, &asked, &answered);
-    outer.attributes.extend(figures(call, told.cut));
+    let mut call_span = span(semconv::PROXY_REQUEST);
+    call_span.attributes = request_attributes(call, &asked, &answered);
+    call_span.attributes.extend(figures(call, told.cut));
     match &told.problem {
-        None => outer.status = status(SpanStatusCode::Ok, None),
+        None => call_span.status = status(SpanStatusCode::Ok, None),
         Some(problem) => {
-            outer.status = status(SpanStatusCode::Error, Some(problem.clone()));
-            outer.events.push(exception(problem, call.ended));
+            call_span.status = status(SpanStatusCode::Error, Some(problem.clone()));
+            call_span.events.push(exception(problem, call.ended));
         }
     }
-    let mut spans = vec![outer];
+    let mut spans = vec![call_span];
     if answered.get("choices").is_some_and(Value::is_array) {
-        let outer = &mut spans[0];
+        let call_span = &mut spans[0];
         let reasons = finish_reasons(&answered);
         if !reasons.is_empty() {
-            outer
+            call_span
                 .attributes
                 .insert(FINISH_REASONS.to_owned(), reasons.clone().into());
         }
         let mut raw = span(semconv::RAW_REQUEST);
-        raw.parent_id = Some(outer.span_id.clone());
-        raw.parent = Some(SpanContext::new(outer.trace_id.clone(), outer.span_id.clone()));
-        raw.status.clone_from(&outer.status);
+        raw.parent_id = Some(call_span.span_id.clone());
+        raw.parent = Some(SpanContext::new(
+            call_span.trace_id.clone(),
+            call_span.span_id.clone(),
+        ));
+        raw.status.clone_from(&call_span.status);
         raw.attributes = raw_attributes(&request, answered);
         if !reasons.is_empty() {
             raw.attributes.insert(FINISH_REASONS.to_owned(), reasons.into());

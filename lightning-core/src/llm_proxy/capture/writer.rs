@@ -45,7 +45,7 @@ impl Writer {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
-        options: RecorderOptions,
+        options: &RecorderOptions,
     ) -> Self {
         let mut resource = SpanResource::default();
         let name = "lightning-llm-proxy".into();

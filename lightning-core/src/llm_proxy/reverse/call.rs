@@ -85,11 +85,9 @@ pub(super) async fn forward(
     let mode = call.mode(&model).await;
     let clock = &*shared.clock;
     let permit = call.wait(model.gate.enter(clock)).await.map_err(|full| {
-        record.note(|exchange| exchange.status = 429);
         let message = format!("the limits of the model `{}` are reached", model.spec.name);
-        Refusal::new(StatusCode::TOO_MANY_REQUESTS, message)
-            .code("limit_reached")
-            .retry_after(full.retry_after)
+        record.end(Some(message.clone()));
+        limit_reached(message, full.retry_after)
     })?;
 
     let stickiness = match &call.caller {
@@ -158,11 +156,9 @@ pub(super) async fn forward(
                 if state.has_other && retry::decide(state, &model.spec.retries, 0.0).is_some() {
                     continue;
                 }
-                record.note(|exchange| exchange.status = 429);
                 let message = format!("the limits of the backend {} are reached", backend.label);
-                return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, message)
-                    .code("limit_reached")
-                    .retry_after(full.retry_after));
+                record.end(Some(message.clone()));
+                return Err(limit_reached(message, full.retry_after));
             }
         };
         let retry_after = match &outcome {
@@ -407,6 +403,12 @@ impl<'a> Call<'a> {
         let tee = Tee::new(body, reply.first, record, patience, held);
         Response::from_parts(head, Outgoing::Tee(Box::new(tee)))
     }
+}
+
+fn limit_reached(message: String, retry_after: Duration) -> Refusal {
+    Refusal::new(StatusCode::TOO_MANY_REQUESTS, message)
+        .code("limit_reached")
+        .retry_after(retry_after)
 }
 
 /// A number from 0 to 1.

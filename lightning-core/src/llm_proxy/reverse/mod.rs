@@ -258,13 +258,14 @@ impl ReverseProxy {
     async fn stop_now(&self) {
         let mut running = self.0.running.lock().await;
         let Some(ended) = running.take() else { return };
+        // From now on it does not run: who starts it waits for the end of this.
+        *lock(&self.0.serving) = None;
         ended.stop.cancel();
         // It ends by itself, within its grace.
         let _ = ended.accepting.await;
         if let Some(recorder) = &ended.serving.recorder {
             recorder.shutdown(self.0.shared.options.stop_grace).await;
         }
-        *lock(&self.0.serving) = None;
     }
 
     fn change(&self, models: Vec<ProxyModel>) -> Result<(), LlmProxyError> {
@@ -424,7 +425,7 @@ impl ReverseProxyBuilder {
     }
 
     /// The address to listen on; a free port of 127.0.0.1 if not set. One that can be reached from other machines needs a
-    /// token, or [`open`](Self::open).
+    /// token, or [`insecure`](Self::insecure).
     #[must_use]
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.settings.address = address.into();
@@ -447,7 +448,7 @@ impl ReverseProxyBuilder {
 
     /// Lets everybody use the models who can reach the address.
     #[must_use]
-    pub fn open(mut self) -> Self {
+    pub fn insecure(mut self) -> Self {
         self.is_open = true;
         self
     }

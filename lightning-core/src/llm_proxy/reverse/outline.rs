@@ -320,7 +320,8 @@ mod tests {
             let body = Bytes::from(text.unwrap());
             let outline = Outline::of(&body).unwrap();
             let model = object.get("model").and_then(Value::as_str);
-            prop_assert_eq!(outline.text(&body, "model").as_deref(), model);
+            let found = outline.text(&body, "model");
+            prop_assert_eq!(found.as_deref(), model);
             let additions: Vec<_> = added.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
             let changed = outline.rewrite(&body, Some("\"new\""), additions.iter());
             let mut expected = object.clone();

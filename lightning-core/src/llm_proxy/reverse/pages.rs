@@ -82,7 +82,8 @@ pub(super) async fn recorded(serving: &Serving, caller: &Caller) -> Response<Out
 }
 
 /// Figures in Prometheus' text format.
-pub(super) fn metrics(shared: &Shared) -> Response<Outgoing> {
+pub(super) fn metrics(serving: &Serving) -> Response<Outgoing> {
+    let shared = &serving.shared;
     let table = shared.table();
     let now = shared.clock.now();
     let mut page = String::new();
@@ -139,6 +140,23 @@ pub(super) fn metrics(shared: &Shared) -> Response<Outgoing> {
         "Calls under way",
         &mut std::iter::once((String::new(), under_way)),
     );
+    if let Some(recorder) = &serving.recorder {
+        let figures = recorder.figures();
+        let outcomes = [
+            ("recorded", figures.recorded),
+            ("dropped", figures.dropped),
+            ("refused", figures.refused),
+        ];
+        let mut samples = outcomes
+            .into_iter()
+            .map(|(outcome, count)| (format!("{{outcome=\"{outcome}\"}}"), count));
+        let help = "Calls of rollouts, by what became of their records";
+        family("lightning_llm_proxy_records_total", "counter", help, &mut samples);
+        let waiting = u64::try_from(figures.waiting).unwrap_or(u64::MAX);
+        let mut samples = std::iter::once((String::new(), waiting));
+        let help = "Calls that wait to be recorded";
+        family("lightning_llm_proxy_records_waiting", "gauge", help, &mut samples);
+    }
     answer(StatusCode::OK, "text/plain; version=0.0.4", page)
 }
 

@@ -123,7 +123,7 @@ async fn dispatch(serving: &Serving, request: Request<Incoming>) -> Result<Respo
     match (route, caller) {
         (Route::Forward(target), caller) => call::forward(serving, target, caller, head, body).await,
         (Route::Models(only), _) => pages::models(shared, &head.headers, only.as_deref()),
-        (Route::Metrics, _) => Ok(pages::metrics(shared)),
+        (Route::Metrics, _) => Ok(pages::metrics(serving)),
         (Route::Recorded, Some(caller)) => Ok(pages::recorded(serving, &caller).await),
         (Route::WrongMethod(right), _) => {
             let message = format!("{} takes a {right}, not a {}", head.uri.path(), head.method);

@@ -1,6 +1,11 @@
 //! One try at a backend.
 
-use std::time::Duration;
+use std::{
+    error::Error,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -15,7 +20,8 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
+use tower_service::Service;
 
 use super::{route::Target, tee::causes};
 use crate::llm_proxy::ApiFamily;
@@ -25,7 +31,7 @@ use crate::llm_proxy::ApiFamily;
 /// This is hyper's own client and not reqwest, on which our other clients stand: it hands out the frames of a body as they
 /// were read, adds no header, and costs half as much for each request. Both have the same TLS below them.
 pub(super) struct Upstream {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     /// Where each target is, in the order of [`Target::ALL`].
     uris: Vec<Uri>,
     /// What every request says: the key, and the backend's own headers.
@@ -140,14 +146,37 @@ impl Upstream {
     }
 }
 
-fn client(
-    is_tls: bool,
-    connect: Duration,
-) -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, String> {
+type Tls = HttpsConnector<HttpConnector>;
+
+/// Connects within a time limit, TLS included.
+#[derive(Clone)]
+struct Connector {
+    inner: Tls,
+    limit: Duration,
+}
+
+impl Service<Uri> for Connector {
+    type Response = <Tls as Service<Uri>>::Response;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (connecting, limit) = (self.inner.call(uri), self.limit);
+        Box::pin(async move {
+            let connected = timeout(limit, connecting).await;
+            connected.unwrap_or_else(|_| Err(format!("no connection within {limit:?}").into()))
+        })
+    }
+}
+
+fn client(is_tls: bool, connect: Duration) -> Result<Client<Connector, Full<Bytes>>, String> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
-    http.set_connect_timeout(Some(connect));
     let provider = rustls::crypto::ring::default_provider();
     let tls = HttpsConnectorBuilder::new();
     // Reading the certificates of the system takes its time, so it is done only where they are needed.
@@ -163,7 +192,10 @@ fn client(
             .with_no_client_auth();
         tls.with_tls_config(config)
     };
-    let connector = tls.https_or_http().enable_http1().wrap_connector(http);
+    let connector = Connector {
+        inner: tls.https_or_http().enable_http1().wrap_connector(http),
+        limit: connect,
+    };
     Ok(Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         // Shorter than servers keep idle connections, so that none is used as it is being closed.

@@ -25,8 +25,8 @@ use tokio::{sync::Notify, task::AbortHandle};
 
 use self::state::State;
 use super::{
-    Answer, Capabilities, EndOfAttempt, Request, RequestKey, Statistics, Store, StoreError, StoreFuture,
-    claim::Claim, watch::Countdown,
+    Answer, Capabilities, EndOfAttempt, Request, RequestKey, RolloutCount, Statistics, Store, StoreError,
+    StoreFuture, claim::Claim, watch::Countdown,
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -495,13 +495,14 @@ impl Store for MemoryStore {
         Box::pin(async move {
             Ok(self.with_state(|state, now| Statistics {
                 name: "MemoryStore".to_owned(),
-                total_rollouts: state.entries.len() as u64,
+                total_rollouts: (state.entries.len() - state.purged) as u64,
                 total_attempts: state.total_attempts,
                 total_spans: state.total_spans,
                 total_resources: state.resources.len() as u64,
                 total_workers: state.workers.len() as u64,
                 uptime: now.saturating_since(self.shared.opened).as_secs_f64(),
                 total_span_bytes: Some(state.span_bytes),
+                rollouts: RolloutCount::all(|status, mode| state.counts.get(status, mode)),
                 extra: JsonObject::from_iter([
                     ("queue_length".to_owned(), state.queue.len().into()),
                     ("waiters".to_owned(), state.waiters().into()),

@@ -206,9 +206,15 @@ impl State {
                 all_match,
             };
         }
-        let count = self.entries.len();
+        let places = 0..self.entries.len();
+        let count = places.len() - self.purged;
         Candidates {
-            places: Box::new(0..count),
+            // Passing over those that are gone means looking at each.
+            places: if self.purged == 0 {
+                Box::new(places)
+            } else {
+                Box::new(places.filter(|&place| !self.entries[place].purged))
+            },
             count,
             all_match: filters == 0,
         }

@@ -56,22 +56,30 @@ impl ResourceTable {
         resources: NamedResources,
         now: Timestamp,
     ) -> ResourcesUpdate {
-        let place = *self.places.entry(id.clone()).or_insert_with(|| {
+        let first = self.get(&id, Some(1));
+        let update = ResourcesUpdate {
+            create_time: first.map_or(now, |first| first.create_time),
+            update_time: now,
+            version: self.get(&id, None).map_or(1, |latest| latest.version + 1),
+            resources_id: id,
+            resources,
+        };
+        self.put(update.clone());
+        update
+    }
+
+    /// Stores the next version of a set as it is.
+    pub(super) fn put(&mut self, update: ResourcesUpdate) {
+        let place = *self.places.entry(update.resources_id.clone()).or_insert_with(|| {
             self.sets.push(Set::default());
             self.sets.len() - 1
         });
         let greatest = self.latest().map(|update| update.update_time);
         self.stored += 1;
+        let now = update.update_time;
         let set = &mut self.sets[place];
         set.stored = self.stored;
-        let update = ResourcesUpdate {
-            resources_id: id,
-            create_time: set.versions.first().map_or(now, |first| first.create_time),
-            update_time: now,
-            version: set.versions.len() as u64 + 1,
-            resources,
-        };
-        set.versions.push(update.clone());
+        set.versions.push(update);
         if greatest.is_none_or(|greatest| now >= greatest) {
             self.latest = Some(place);
         } else if self.latest == Some(place) {
@@ -79,7 +87,32 @@ impl ResourceTable {
             self.latest = (0..self.sets.len())
                 .max_by_key(|&place| (self.sets[place].update_time(), self.sets[place].stored));
         }
-        update
+    }
+
+    /// Takes sets out for good, but not the latest. Those that were taken out are given back.
+    pub(super) fn purge(&mut self, ids: Vec<ResourcesId>) -> Vec<ResourcesId> {
+        let latest = self.latest().map(|update| update.resources_id.clone());
+        let mut purged = Vec::new();
+        for id in ids {
+            if Some(&id) != latest.as_ref() && self.places.remove(&id).is_some() {
+                purged.push(id);
+            }
+        }
+        if !purged.is_empty() {
+            // Nothing else knows the places, so they may be given anew.
+            let Self { sets, places, .. } = self;
+            sets.retain(|set| {
+                let id = set.versions.first().map(|first| &first.resources_id);
+                id.is_some_and(|id| places.contains_key(id))
+            });
+            for (place, set) in sets.iter().enumerate() {
+                if let Some(first) = set.versions.first() {
+                    places.insert(first.resources_id.clone(), place);
+                }
+            }
+            self.latest = latest.and_then(|id| self.places.get(&id).copied());
+        }
+        purged
     }
 
     /// Every set in its latest version, in the order of creation.

@@ -2,6 +2,8 @@
 //!
 //! Nothing here waits or knows of locks; whoever holds the state may call it.
 
+mod transfer;
+
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
@@ -17,8 +19,8 @@ use crate::{
         watch::Watchers,
     },
     types::{
-        Attempt, AttemptId, AttemptPatch, AttemptedRollout, NewRollout, Rollout, RolloutId, RolloutPatch,
-        RolloutSnapshot, RolloutStatus, Span, Timestamp, Worker, WorkerId,
+        Attempt, AttemptId, AttemptPatch, AttemptedRollout, NewRollout, Rollout, RolloutId, RolloutMode,
+        RolloutPatch, RolloutSnapshot, RolloutStatus, Span, Timestamp, Worker, WorkerId,
     },
 };
 
@@ -37,6 +39,29 @@ pub(super) struct Entry {
     /// Where it stands in [`State::deadlines`].
     deadline: Option<Timestamp>,
     pub(super) watchers: Watchers,
+    /// Whether it was taken out for good, and only its place is left.
+    pub(super) purged: bool,
+    /// As what it is counted.
+    counted: (RolloutStatus, Option<RolloutMode>),
+}
+
+/// How many rollouts there are in each status and mode.
+#[derive(Debug, Default)]
+pub(super) struct Counts([[u64; 1 + RolloutMode::ALL.len()]; RolloutStatus::ALL.len()]);
+
+impl Counts {
+    pub(super) fn get(&self, status: RolloutStatus, mode: Option<RolloutMode>) -> u64 {
+        self.0[status as usize][Self::column(mode)]
+    }
+
+    fn add(&mut self, status: RolloutStatus, mode: Option<RolloutMode>, change: i64) {
+        let count = &mut self.0[status as usize][Self::column(mode)];
+        *count = count.saturating_add_signed(change);
+    }
+
+    fn column(mode: Option<RolloutMode>) -> usize {
+        mode.map_or(0, |mode| 1 + mode as usize)
+    }
 }
 
 impl Entry {
@@ -86,6 +111,9 @@ pub(super) struct State {
     pub(super) places: HashMap<RolloutId, usize>,
     /// The places of the rollouts in each status.
     pub(super) by_status: [BTreeSet<usize>; RolloutStatus::ALL.len()],
+    pub(super) counts: Counts,
+    /// How many of the entries were taken out for good.
+    pub(super) purged: usize,
     pub(super) queue: Queue,
     /// When the latest attempts run into their time limits.
     deadlines: BTreeSet<(Timestamp, usize)>,
@@ -111,6 +139,8 @@ impl State {
             entries: Vec::new(),
             places: HashMap::new(),
             by_status: Default::default(),
+            counts: Counts::default(),
+            purged: 0,
             queue: Queue::default(),
             deadlines: BTreeSet::new(),
             orphan_sequence_ids: HashMap::new(),
@@ -259,6 +289,10 @@ impl State {
                 lifecycle::worker_heartbeat(worker, heartbeat_stats, now);
                 Answer::Worker(Box::new(worker.clone()))
             }
+            Command::Import { records } => {
+                Answer::Imported(records.into_iter().map(|record| self.import(record)).collect())
+            }
+            Command::Purge { rollouts, resources } => Answer::Purged(self.purge(rollouts, resources)),
         })
     }
 
@@ -296,9 +330,17 @@ impl State {
             }
         };
         let latest_resources = self.resources.latest().map(|update| &update.resources_id);
-        let rollout = lifecycle::new_rollout(id.clone(), new, latest_resources, now)?;
+        let rollout = lifecycle::new_rollout(id, new, latest_resources, now)?;
+        Ok(self.place_entry(rollout))
+    }
+
+    /// Gives a rollout its place.
+    fn place_entry(&mut self, rollout: Rollout) -> usize {
+        let id = rollout.rollout_id.clone();
         let place = self.entries.len();
+        let counted = (rollout.status, rollout.mode);
         self.by_status[rollout.status as usize].insert(place);
+        self.counts.add(counted.0, counted.1, 1);
         self.entries.push(Entry {
             rollout,
             attempts: Vec::new(),
@@ -308,9 +350,11 @@ impl State {
             in_queue: false,
             deadline: None,
             watchers: Watchers::default(),
+            purged: false,
+            counted,
         });
         self.places.insert(id, place);
-        Ok(place)
+        place
     }
 
     /// What was claimed before under the same key; an empty claim does not count.
@@ -457,10 +501,17 @@ impl State {
 
     /// Brings everything that follows from a rollout's records up to date after they have changed.
     fn settle(&mut self, place: usize, before: RolloutStatus, effects: Effects) {
-        let after = self.entries[place].rollout.status;
+        let entry = &mut self.entries[place];
+        let after = entry.rollout.status;
         if before != after {
             self.by_status[before as usize].remove(&place);
             self.by_status[after as usize].insert(place);
+        }
+        let counts = (after, entry.rollout.mode);
+        if counts != entry.counted {
+            self.counts.add(entry.counted.0, entry.counted.1, -1);
+            self.counts.add(counts.0, counts.1, 1);
+            entry.counted = counts;
         }
         if effects.enqueue {
             self.put_in_queue(place);

@@ -65,7 +65,7 @@ const NEVER: &[(&str, &str)] = &[
 
 /// What a sum has to be.
 const SUMS: &str = "
-    SELECT status, count(*) FROM rollouts GROUP BY status
+    SELECT status || '/' || ifnull(mode, ''), count(*) FROM rollouts GROUP BY 1
     UNION ALL SELECT 'attempts', count(*) FROM attempts
     UNION ALL SELECT 'spans', count(*) FROM spans
     UNION ALL SELECT 'resources', count(*) FROM resource_sets

@@ -11,7 +11,9 @@ use super::{
     records::{json, text, to_json},
 };
 use crate::{
-    store::{Answer, Command, NotFound, RequestKey, SpanOutcome, StoreError, lifecycle},
+    store::{
+        Answer, Command, ImportOutcome, NotFound, Purged, RequestKey, SpanOutcome, StoreError, lifecycle,
+    },
     types::{
         Attempt, AttemptId, AttemptedRollout, NewRollout, ResourcesId, ResourcesUpdate, Rollout, RolloutId,
         Timestamp, Worker,
@@ -41,6 +43,8 @@ enum Kept<'a> {
     Resources(Cow<'a, ResourcesUpdate>),
     SequenceIds(Cow<'a, [u64]>),
     Worker(Cow<'a, Worker>),
+    Imported(Vec<KeptOutcome>),
+    Purged(Cow<'a, Purged>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -51,6 +55,7 @@ enum KeptOutcome {
     NoRollout(RolloutId),
     NoAttempt(RolloutId, AttemptId),
     InvalidSequenceId(String),
+    InvalidRecord(String),
 }
 
 /// Stands for a command in comparisons, also after a restart.
@@ -135,6 +140,10 @@ impl<'a> Kept<'a> {
             Answer::Resources(update) => Self::Resources(Cow::Borrowed(update)),
             Answer::SequenceIds(ids) => Self::SequenceIds(ids.into()),
             Answer::Worker(worker) => Self::Worker(Cow::Borrowed(worker)),
+            Answer::Imported(outcomes) => {
+                Self::Imported(outcomes.iter().map(KeptOutcome::of_import).collect())
+            }
+            Answer::Purged(purged) => Self::Purged(Cow::Borrowed(purged)),
         }
     }
 
@@ -160,25 +169,51 @@ impl<'a> Kept<'a> {
             Self::Resources(update) => Answer::Resources(update.into_owned()),
             Self::SequenceIds(ids) => Answer::SequenceIds(ids.into_owned()),
             Self::Worker(worker) => Answer::Worker(Box::new(worker.into_owned())),
+            Self::Imported(outcomes) => {
+                let outcomes = outcomes.into_iter().map(KeptOutcome::into_outcome);
+                let outcomes = outcomes.map(|outcome| match outcome {
+                    SpanOutcome::Stored => ImportOutcome::Stored,
+                    SpanOutcome::Duplicate => ImportOutcome::Known,
+                    SpanOutcome::Rejected(error) => ImportOutcome::Rejected(error),
+                });
+                Answer::Imported(outcomes.collect())
+            }
+            Self::Purged(purged) => Answer::Purged(purged.into_owned()),
         })
     }
 }
 
 impl KeptOutcome {
-    /// A span is rejected for one of these reasons only.
     fn of(outcome: &SpanOutcome) -> Self {
         match outcome {
             SpanOutcome::Stored => Self::Stored,
             SpanOutcome::Duplicate => Self::Duplicate,
-            SpanOutcome::Rejected(StoreError::NotFound(NotFound::Attempt {
+            SpanOutcome::Rejected(error) => Self::of_error(error),
+        }
+    }
+
+    fn of_import(outcome: &ImportOutcome) -> Self {
+        match outcome {
+            ImportOutcome::Stored => Self::Stored,
+            ImportOutcome::Known => Self::Duplicate,
+            ImportOutcome::Rejected(error) => Self::of_error(error),
+        }
+    }
+
+    /// A record is rejected for one of these reasons only.
+    fn of_error(error: &StoreError) -> Self {
+        match error {
+            StoreError::NotFound(NotFound::Attempt {
                 rollout_id,
                 attempt_id,
-            })) => Self::NoAttempt(rollout_id.clone(), attempt_id.clone()),
-            SpanOutcome::Rejected(StoreError::NotFound(NotFound::Rollout(id))) => Self::NoRollout(id.clone()),
-            SpanOutcome::Rejected(StoreError::Invalid { problem, .. }) => {
-                Self::InvalidSequenceId(problem.clone())
-            }
-            SpanOutcome::Rejected(other) => Self::InvalidSequenceId(other.to_string()),
+            }) => Self::NoAttempt(rollout_id.clone(), attempt_id.clone()),
+            StoreError::NotFound(NotFound::Rollout(id)) => Self::NoRollout(id.clone()),
+            StoreError::Invalid {
+                field: "record",
+                problem,
+            } => Self::InvalidRecord(problem.clone()),
+            StoreError::Invalid { problem, .. } => Self::InvalidSequenceId(problem.clone()),
+            other => Self::InvalidSequenceId(other.to_string()),
         }
     }
 
@@ -193,6 +228,7 @@ impl KeptOutcome {
             }
             .into(),
             Self::InvalidSequenceId(problem) => StoreError::invalid("sequence_id", problem),
+            Self::InvalidRecord(problem) => StoreError::invalid("record", problem),
         })
     }
 }

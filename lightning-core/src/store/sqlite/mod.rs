@@ -19,6 +19,7 @@ mod reader;
 mod records;
 mod schema;
 mod totals;
+mod transfer;
 mod waiting;
 mod work;
 mod writer;
@@ -37,8 +38,8 @@ use self::{
     writer::{Alarm, Claimed, Coming, Operation},
 };
 use super::{
-    Answer, Capabilities, EndOfAttempt, Request, RequestKey, Statistics, Store, StoreError, StoreFuture,
-    claim::Claim, lifecycle,
+    Answer, Capabilities, EndOfAttempt, Request, RequestKey, RolloutCount, Statistics, Store, StoreError,
+    StoreFuture, claim::Claim, lifecycle,
 };
 use crate::{
     clock::Clock,
@@ -390,6 +391,7 @@ impl Store for SqliteStore {
                 total_workers: totals.get(Total::Workers),
                 uptime: uptime.as_secs_f64(),
                 total_span_bytes: None,
+                rollouts: RolloutCount::all(|status, mode| totals.get(Total::Rollouts(status, mode))),
                 extra: JsonObject::from_iter([
                     ("queue_length".to_owned(), totals.get(Total::Queued).into()),
                     ("waiters".to_owned(), self.shared.waiting.waiters().into()),

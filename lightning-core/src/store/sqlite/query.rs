@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, params_from_iter, types::Value};
 use super::{
     failure::Failure,
     records::{self, ATTEMPT, RESOURCES, Stored, WORKER},
-    totals::{Total, Totals},
+    totals::Totals,
 };
 use crate::{
     store::{EndOfAttempt, NotFound, lifecycle, paging},
@@ -173,7 +173,7 @@ pub(super) fn rollouts(
         (0, _) => Totals::read(connection)?.rollouts(),
         (_, Some(statuses)) => {
             let totals = Totals::read(connection)?;
-            let counts = statuses.iter().map(|&status| totals.get(Total::Rollouts(status)));
+            let counts = statuses.iter().map(|&status| totals.rollouts_in(status));
             counts.sum()
         }
         _ => condition.count(connection, "rollouts")? as u64,

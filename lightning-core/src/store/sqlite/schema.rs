@@ -13,7 +13,8 @@ use crate::{store::StoreError, types::Timestamp};
 const APPLICATION_ID: i32 = 0x4C54_4E47;
 
 /// Each brings a file from one version to the next. What was released is never changed, only followed.
-const MIGRATIONS: &[&str] = &[r"
+const MIGRATIONS: &[&str] = &[
+    r"
 CREATE TABLE rollouts (
     place INTEGER PRIMARY KEY,
     rollout_id TEXT NOT NULL UNIQUE,
@@ -124,7 +125,14 @@ CREATE TABLE totals (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    r"
+-- Rollouts are counted by status and mode.
+INSERT INTO totals (name, value) SELECT status || '/' || ifnull(mode, ''), count(*) FROM rollouts GROUP BY 1;
+DELETE FROM totals WHERE name IN
+    ('queuing', 'preparing', 'running', 'succeeded', 'failed', 'cancelled', 'requeuing');
+",
+];
 
 /// Refuses what is not a store of ours, before anything is written to it.
 pub(super) fn recognise(connection: &Connection) -> Result<(), Failure> {

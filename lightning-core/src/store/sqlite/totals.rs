@@ -1,14 +1,16 @@
 //! How many there are of each kind of record.
 
+use std::borrow::Cow;
+
 use rusqlite::Connection;
 
 use super::failure::Failure;
-use crate::types::RolloutStatus;
+use crate::types::{RolloutMode, RolloutStatus};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Total {
-    Rollouts(RolloutStatus),
+    Rollouts(RolloutStatus, Option<RolloutMode>),
     Attempts,
     Spans,
     Resources,
@@ -17,32 +19,43 @@ pub(super) enum Total {
     Queued,
 }
 
-const STATUSES: usize = RolloutStatus::ALL.len();
-const COUNT: usize = STATUSES + 5;
+const MODES: usize = 1 + RolloutMode::ALL.len();
+const ROLLOUTS: usize = RolloutStatus::ALL.len() * MODES;
+const OTHERS: [&str; 5] = ["attempts", "spans", "resources", "workers", "queued"];
+const COUNT: usize = ROLLOUTS + OTHERS.len();
 
 impl Total {
     const fn index(self) -> usize {
         match self {
-            Self::Rollouts(status) => status as usize,
-            Self::Attempts => STATUSES,
-            Self::Spans => STATUSES + 1,
-            Self::Resources => STATUSES + 2,
-            Self::Workers => STATUSES + 3,
-            Self::Queued => STATUSES + 4,
+            Self::Rollouts(status, None) => status as usize * MODES,
+            Self::Rollouts(status, Some(mode)) => status as usize * MODES + 1 + mode as usize,
+            Self::Attempts => ROLLOUTS,
+            Self::Spans => ROLLOUTS + 1,
+            Self::Resources => ROLLOUTS + 2,
+            Self::Workers => ROLLOUTS + 3,
+            Self::Queued => ROLLOUTS + 4,
         }
     }
 
-    fn name(index: usize) -> &'static str {
-        match RolloutStatus::ALL.get(index) {
-            Some(status) => status.as_str(),
-            None => ["attempts", "spans", "resources", "workers", "queued"][index - STATUSES],
-        }
+    /// What the sum is called in the file: of rollouts `status/mode`, or `status/` of those without a mode.
+    fn name(index: usize) -> Cow<'static, str> {
+        let Some(status) = RolloutStatus::ALL.get(index / MODES) else {
+            return OTHERS[index - ROLLOUTS].into();
+        };
+        let mode = (index % MODES).checked_sub(1).map(|mode| RolloutMode::ALL[mode]);
+        format!("{}/{}", status.as_str(), mode.map_or("", RolloutMode::as_str)).into()
     }
 }
 
 /// Counts, or changes of counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Totals([i64; COUNT]);
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self([0; COUNT])
+    }
+}
 
 impl Totals {
     pub(super) fn get(&self, total: Total) -> u64 {
@@ -52,8 +65,13 @@ impl Totals {
     pub(super) fn rollouts(&self) -> u64 {
         RolloutStatus::ALL
             .into_iter()
-            .map(|status| self.get(Total::Rollouts(status)))
+            .map(|status| self.rollouts_in(status))
             .sum()
+    }
+
+    pub(super) fn rollouts_in(&self, status: RolloutStatus) -> u64 {
+        let modes = [None].into_iter().chain(RolloutMode::ALL.map(Some));
+        modes.map(|mode| self.get(Total::Rollouts(status, mode))).sum()
     }
 
     pub(super) fn add(&mut self, total: Total, change: i64) {

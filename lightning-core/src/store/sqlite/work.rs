@@ -20,8 +20,7 @@ use crate::{
     },
     types::{
         Attempt, AttemptId, AttemptPatch, AttemptedRollout, JsonObject, NamedResources, NewRollout,
-        ResourcesId, ResourcesUpdate, Rollout, RolloutId, RolloutPatch, RolloutStatus, Span, Timestamp,
-        Worker, WorkerId,
+        ResourcesId, ResourcesUpdate, Rollout, RolloutId, RolloutPatch, Span, Timestamp, Worker, WorkerId,
     },
 };
 
@@ -172,12 +171,19 @@ impl Work<'_> {
                 worker_id,
                 heartbeat_stats,
             } => Answer::Worker(Box::new(self.heartbeat(worker_id, heartbeat_stats.as_ref())?)),
+            Command::Import { records } => Answer::Imported(
+                records
+                    .iter()
+                    .map(|record| self.import(record))
+                    .collect::<Result<_, _>>()?,
+            ),
+            Command::Purge { rollouts, resources } => Answer::Purged(self.purge(rollouts, resources)?),
         })
     }
 
     // ---- rollouts and attempts
 
-    fn find(&self, id: &RolloutId) -> Result<Stored, Failure> {
+    pub(super) fn find(&self, id: &RolloutId) -> Result<Stored, Failure> {
         Stored::by_id(self.connection, id)?.ok_or_else(|| NotFound::Rollout(id.clone()).into())
     }
 
@@ -187,54 +193,65 @@ impl Work<'_> {
             .collect()
     }
 
-    /// Adds a rollout to the table, and to the queue if it is to be there.
+    /// Adds a fresh rollout to the table, and to the queue if it is to be there.
     fn insert(&mut self, new: &NewRollout, into_queue: bool) -> Result<Stored, Failure> {
         let latest_resources = records::latest_resources_id(self.connection)?.map(ResourcesId::from);
-        let mut stored = loop {
+        loop {
             let id = RolloutId::from(format!("ro-{}", self.ids.hex(12)));
             let rollout = lifecycle::new_rollout(id, new.clone(), latest_resources.as_ref(), self.now)?;
-            let queue_place = into_queue.then_some(*self.next_queue_place);
-            let mut insert = self.connection.prepare_cached(
-                "INSERT INTO rollouts (rollout_id, start_time, mode, resources_id, status, config, metadata,
-                                       attempts, last_sequence_id, queue_place)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, ?8) ON CONFLICT (rollout_id) DO NOTHING",
-            )?;
-            let inserted = insert.execute((
-                rollout.rollout_id.as_str(),
-                rollout.start_time.as_secs_f64(),
-                rollout.mode.map(|mode| mode.as_str()),
-                rollout.resources_id.as_ref().map(|id| id.as_str()),
-                rollout.status.as_str(),
-                to_json(&rollout.config)?,
-                rollout.metadata.as_ref().map(to_json).transpose()?,
-                queue_place,
-            ))?;
-            if inserted == 1 {
-                break Stored {
-                    place: self.connection.last_insert_rowid(),
-                    rollout,
-                    attempts: 0,
-                    last_sequence_id: 0,
-                    queue_place,
-                    deadline: None,
-                };
+            if let Some(stored) = self.put_rollout(rollout, into_queue)? {
+                return Ok(stored);
             }
+        }
+    }
+
+    /// Adds a rollout to the table, and to the queue if it is to be there. `None` if one of its id is there already.
+    pub(super) fn put_rollout(
+        &mut self,
+        rollout: Rollout,
+        into_queue: bool,
+    ) -> Result<Option<Stored>, Failure> {
+        let queue_place = into_queue.then_some(*self.next_queue_place);
+        let mut insert = self.connection.prepare_cached(
+            "INSERT INTO rollouts (rollout_id, start_time, end_time, mode, resources_id, status, config, metadata,
+                                   attempts, last_sequence_id, queue_place)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, 0, ?9) ON CONFLICT (rollout_id) DO NOTHING",
+        )?;
+        let inserted = insert.execute((
+            rollout.rollout_id.as_str(),
+            rollout.start_time.as_secs_f64(),
+            rollout.end_time.map(Timestamp::as_secs_f64),
+            rollout.mode.map(|mode| mode.as_str()),
+            rollout.resources_id.as_ref().map(|id| id.as_str()),
+            rollout.status.as_str(),
+            to_json(&rollout.config)?,
+            rollout.metadata.as_ref().map(to_json).transpose()?,
+            queue_place,
+        ))?;
+        if inserted == 0 {
+            return Ok(None);
+        }
+        let mut stored = Stored {
+            place: self.connection.last_insert_rowid(),
+            rollout,
+            attempts: 0,
+            last_sequence_id: 0,
+            queue_place,
+            deadline: None,
         };
         self.connection
             .prepare_cached("INSERT INTO inputs (place, input) VALUES (?1, ?2)")?
             .execute((stored.place, to_json(&*stored.rollout.input)?))?;
         self.adopt_sequence_ids(&mut stored)?;
-        self.consequences
-            .totals
-            .add(Total::Rollouts(stored.rollout.status), 1);
+        self.count_rollout(&stored.rollout, 1);
         if into_queue {
             self.entered_queue();
         }
-        Ok(stored)
+        Ok(Some(stored))
     }
 
     /// Sequence ids may have been drawn for a rollout before it was made.
-    fn adopt_sequence_ids(&self, stored: &mut Stored) -> Result<(), Failure> {
+    pub(super) fn adopt_sequence_ids(&self, stored: &mut Stored) -> Result<(), Failure> {
         let mut orphans = self.connection.prepare_cached(
             "DELETE FROM orphan_sequence_ids WHERE rollout_id = ?1 RETURNING last_sequence_id",
         )?;
@@ -249,7 +266,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn entered_queue(&mut self) {
+    pub(super) fn entered_queue(&mut self) {
         *self.next_queue_place += 1;
         self.consequences.totals.add(Total::Queued, 1);
         self.consequences.queued += 1;
@@ -381,7 +398,7 @@ impl Work<'_> {
         Ok(updated)
     }
 
-    fn find_attempt(&self, stored: &Stored, id: &AttemptId) -> Result<Attempt, Failure> {
+    pub(super) fn find_attempt(&self, stored: &Stored, id: &AttemptId) -> Result<Attempt, Failure> {
         stored.attempt(self.connection, id.as_str())?.ok_or_else(|| {
             NotFound::Attempt {
                 rollout_id: stored.rollout.rollout_id.clone(),
@@ -392,17 +409,17 @@ impl Work<'_> {
     }
 
     /// Writes a rollout back, with everything that follows from a change of its records.
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         stored: &mut Stored,
         before: &Stored,
         latest: Option<&Attempt>,
         effects: Effects,
     ) -> Result<(), Failure> {
-        let (was, is) = (before.rollout.status, stored.rollout.status);
-        if was != is {
-            self.count_status(was, -1);
-            self.count_status(is, 1);
+        let (was, is) = (&before.rollout, &stored.rollout);
+        if (was.status, was.mode) != (is.status, is.mode) {
+            self.count_rollout(was, -1);
+            self.count_rollout(is, 1);
         }
         if effects.enqueue && stored.queue_place.is_none() {
             stored.queue_place = Some(*self.next_queue_place);
@@ -419,12 +436,13 @@ impl Work<'_> {
         self.write(stored, before)
     }
 
-    fn count_status(&mut self, status: RolloutStatus, change: i64) {
-        self.consequences.totals.add(Total::Rollouts(status), change);
+    pub(super) fn count_rollout(&mut self, rollout: &Rollout, change: i64) {
+        let total = Total::Rollouts(rollout.status, rollout.mode);
+        self.consequences.totals.add(total, change);
     }
 
     /// Writes what changes often, and of that only what has changed: each column named costs its index.
-    fn write(&self, stored: &Stored, before: &Stored) -> Result<(), Failure> {
+    pub(super) fn write(&self, stored: &Stored, before: &Stored) -> Result<(), Failure> {
         let (rollout, old) = (&stored.rollout, &before.rollout);
         let deadline = stored.deadline.map(Timestamp::as_secs_f64);
         if rollout.status != old.status
@@ -517,7 +535,7 @@ impl Work<'_> {
         }
     }
 
-    fn attempt_of(&self, span: &Span) -> Result<(Stored, Attempt, Standing), Failure> {
+    pub(super) fn attempt_of(&self, span: &Span) -> Result<(Stored, Attempt, Standing), Failure> {
         let stored = self.find(&span.rollout_id)?;
         let attempt = self.find_attempt(&stored, &span.attempt_id)?;
         let standing = if attempt.sequence_id == stored.attempts {
@@ -529,7 +547,12 @@ impl Work<'_> {
     }
 
     /// `false` if it is there already.
-    fn insert_span(&self, span: &Span, stored: &Stored, attempt: &Attempt) -> Result<bool, Failure> {
+    pub(super) fn insert_span(
+        &self,
+        span: &Span,
+        stored: &Stored,
+        attempt: &Attempt,
+    ) -> Result<bool, Failure> {
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO spans (place, attempt, span_id, sequence_id, trace_id, parent_id, name, start_time,
                                 end_time, body)

@@ -164,6 +164,7 @@ area! { "draining";
     }
 
     async fn several_workers_wait_together_and_are_told_together(f) {
+        #[expect(clippy::async_yields_async, reason = "the claim goes on while it is parked")]
         let wait = async |key: &str| {
             let (store, key) = (f.store.clone(), key.to_owned());
             let workers = vec!["a".into(), "b".into()];

@@ -31,6 +31,7 @@ mod fixture;
 mod paging;
 mod queries;
 mod queue;
+mod records;
 mod request_keys;
 mod resources;
 mod rollouts;
@@ -93,6 +94,7 @@ pub fn cases() -> impl Iterator<Item = Case> {
         paging::CASES,
         queries::CASES,
         queue::CASES,
+        records::CASES,
         request_keys::CASES,
         resources::CASES,
         rollouts::CASES,

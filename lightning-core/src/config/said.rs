@@ -1,0 +1,247 @@
+//! What a run file says, in types. It has been held against the schema before.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::{
+    data::{DataError, FileFormat, TaskFile},
+    run::StopWhen,
+    trainer::Resume,
+    types::{Dataset, JsonObject, Llm, NamedResources, RolloutConfig, Secret},
+};
+
+/// All of it.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Said {
+    pub(super) algorithm: Choice,
+    pub(super) agent: AgentChoice,
+    pub(super) model: Option<Model>,
+    #[serde(default)]
+    pub(super) datasets: Datasets,
+    pub(super) resources: Option<NamedResources>,
+    #[serde(default)]
+    pub(super) store: StoreChoice,
+    pub(super) run_dir: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) resume: Resume,
+    #[serde(default)]
+    pub(super) seed: u64,
+    pub(super) n_runners: Option<usize>,
+    pub(super) max_rollouts: Option<u64>,
+    #[serde(default)]
+    pub(super) rollout_config: RolloutLimits,
+    #[serde(default)]
+    pub(super) stop_when: StopWhen,
+    pub(super) stop_grace_seconds: Option<f64>,
+    pub(super) abort_grace_seconds: Option<f64>,
+    pub(super) store_patience_seconds: Option<f64>,
+    pub(super) heartbeat_seconds: Option<f64>,
+    #[serde(default)]
+    pub(super) log: Log,
+    #[serde(default)]
+    pub(super) quiet: bool,
+}
+
+/// Something registered, with its parameters.
+#[derive(Clone, Debug)]
+pub(super) struct Choice {
+    pub(super) name: String,
+    pub(super) parameters: JsonObject,
+}
+
+impl<'de> Deserialize<'de> for Choice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Name(String),
+            Whole {
+                name: String,
+                #[serde(default)]
+                parameters: JsonObject,
+            },
+        }
+
+        let (name, parameters) = match Written::deserialize(deserializer)? {
+            Written::Name(name) => (name, JsonObject::new()),
+            Written::Whole { name, parameters } => (name, parameters),
+        };
+        Ok(Self { name, parameters })
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum AgentChoice {
+    Program(Program),
+    Registered(Choice),
+}
+
+/// A program that is a runner.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Program {
+    pub(super) command: Vec<String>,
+    /// Values may be keys.
+    #[serde(default)]
+    pub(super) environment: BTreeMap<String, Secret>,
+    pub(super) name: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Model {
+    #[serde(flatten)]
+    pub(super) llm: ModelAddress,
+    pub(super) timeout_seconds: Option<f64>,
+    pub(super) retries: Option<usize>,
+    pub(super) in_flight: Option<usize>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ModelAddress {
+    endpoint: String,
+    model: String,
+    api_key: Option<Secret>,
+    #[serde(default)]
+    sampling_parameters: JsonObject,
+}
+
+impl ModelAddress {
+    pub(super) fn llm(&self) -> Llm {
+        let mut llm = Llm::new(&self.endpoint, &self.model);
+        llm.api_key = self.api_key.clone();
+        llm.sampling_parameters = self.sampling_parameters.clone();
+        llm
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Datasets {
+    pub(super) train: Option<Tasks>,
+    pub(super) val: Option<Tasks>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Tasks {
+    Path(PathBuf),
+    Inline(Vec<Value>),
+    File {
+        file: PathBuf,
+        format: Option<TaskFormat>,
+        first: Option<usize>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum TaskFormat {
+    Jsonl,
+    Json,
+    Yaml,
+    Toml,
+    Csv,
+}
+
+impl From<TaskFormat> for FileFormat {
+    fn from(format: TaskFormat) -> Self {
+        match format {
+            TaskFormat::Jsonl => Self::JsonLines,
+            TaskFormat::Json => Self::Json,
+            TaskFormat::Yaml => Self::Yaml,
+            TaskFormat::Toml => Self::Toml,
+            TaskFormat::Csv => Self::Csv,
+        }
+    }
+}
+
+impl Tasks {
+    /// Reads them, with blocking calls.
+    pub(super) fn read(&self) -> Result<Dataset<Value>, DataError> {
+        let (file, first) = match self {
+            Self::Inline(tasks) => return Ok(tasks.clone().into()),
+            Self::Path(path) => (TaskFile::new(path), None),
+            Self::File { file, format, first } => {
+                let file = TaskFile::new(file);
+                let file = match format {
+                    Some(format) => file.format((*format).into()),
+                    None => file,
+                };
+                (file, *first)
+            }
+        };
+        let mut tasks: Vec<Value> = file.read()?;
+        tasks.truncate(first.unwrap_or(usize::MAX));
+        Ok(tasks.into())
+    }
+}
+
+/// Where rollouts are kept.
+#[derive(Clone, Debug)]
+pub(super) struct StoreChoice {
+    pub(super) url: String,
+    pub(super) token: Option<Secret>,
+}
+
+impl Default for StoreChoice {
+    fn default() -> Self {
+        Self {
+            url: "memory:".to_owned(),
+            token: None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for StoreChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Url(String),
+            Whole { url: String, token: Option<Secret> },
+        }
+
+        Ok(match Written::deserialize(deserializer)? {
+            Written::Url(url) => Self { url, token: None },
+            Written::Whole { url, token } => Self { url, token },
+        })
+    }
+}
+
+/// As [`RolloutConfig`], but what is left out is the trainer's default.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct RolloutLimits {
+    timeout_seconds: Option<f64>,
+    unresponsive_seconds: Option<f64>,
+    max_attempts: Option<u32>,
+    retry_condition: Option<Vec<crate::types::AttemptStatus>>,
+}
+
+impl RolloutLimits {
+    pub(super) fn over(&self, mut config: RolloutConfig) -> RolloutConfig {
+        config.timeout_seconds = self.timeout_seconds.or(config.timeout_seconds);
+        config.unresponsive_seconds = self.unresponsive_seconds.or(config.unresponsive_seconds);
+        config.max_attempts = self.max_attempts.unwrap_or(config.max_attempts);
+        if let Some(condition) = &self.retry_condition {
+            config.retry_condition.clone_from(condition);
+        }
+        config
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Log {
+    pub(super) levels: Option<String>,
+    #[serde(default)]
+    pub(super) format: Format,
+    pub(super) file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Format {
+    #[default]
+    Text,
+    Json,
+}

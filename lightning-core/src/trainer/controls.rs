@@ -1,0 +1,59 @@
+//! What can be changed while a run goes on.
+
+use std::fmt;
+
+use tokio::sync::watch;
+
+use crate::run::{StopSwitch, StopWhen};
+
+/// Changes a run while it goes on, see [`TrainerBuilder::controls`](super::TrainerBuilder::controls). A clone changes the
+/// same runs.
+///
+/// ```
+/// use lightning_core::{algorithm::Baseline, prelude::*, run::StopWhen, trainer::Controls};
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let controls = Controls::new();
+/// let trainer = Trainer::builder().algorithm(Baseline::algorithm()).controls(controls.clone());
+/// // Later, from elsewhere, while the run goes on:
+/// controls.set_n_runners(16);
+/// controls.set_stop_when(StopWhen::never().rollouts(500));
+/// # trainer.build::<lightning_core::trainer::With<String, _>>()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Default)]
+pub struct Controls {
+    n_runners: watch::Sender<Option<usize>>,
+    pub(super) stop_when: StopSwitch,
+}
+
+impl Controls {
+    /// Controls that have changed nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many rollouts are executed at once from now on; at least 1. Runners that are too many finish what they have.
+    pub fn set_n_runners(&self, runners: usize) {
+        self.n_runners.send_replace(Some(runners.max(1)));
+    }
+
+    /// When the run stops by itself, from now on.
+    pub fn set_stop_when(&self, condition: StopWhen) {
+        self.stop_when.set(condition);
+    }
+
+    /// How many runners are wanted, where that was said.
+    pub(super) fn n_runners(&self) -> watch::Receiver<Option<usize>> {
+        self.n_runners.subscribe()
+    }
+}
+
+impl fmt::Debug for Controls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Controls")
+            .field("n_runners", &*self.n_runners.borrow())
+            .finish_non_exhaustive()
+    }
+}
