@@ -102,6 +102,7 @@ async fn select(llm: Llm, strategy: Strategy) -> anyhow::Result<FitReport<Select
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    let strategy = strategy(std::env::args().nth(1).as_deref())?;
     let (llm, server) = model::from_environment(simulated::answer)?;
     match &server {
         Some(_) => println!(
@@ -109,7 +110,6 @@ async fn main() -> anyhow::Result<()> {
         ),
         None => println!("model {} at {}", llm.model, llm.endpoint),
     }
-    let strategy = strategy(std::env::args().nth(1).as_deref())?;
     let report = select(llm, strategy).await?;
 
     println!("\n  train     val  prompt");

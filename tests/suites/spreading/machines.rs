@@ -17,11 +17,12 @@ struct Network {
 }
 
 fn ip(arguments: &[&str]) -> bool {
-    let output = Command::new("ip")
+    let status = Command::new("ip")
         .args(arguments)
         .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    output.status().is_ok_and(|status| status.success())
+        .stderr(Stdio::null())
+        .status();
+    status.is_ok_and(|status| status.success())
 }
 
 impl Network {
