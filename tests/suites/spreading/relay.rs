@@ -16,6 +16,7 @@ pub(crate) struct Relay {
 struct Link {
     is_cut: bool,
     connections: Vec<TcpStream>,
+    passed: usize,
 }
 
 impl Relay {
@@ -34,6 +35,7 @@ impl Relay {
                 let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else {
                     continue;
                 };
+                link.passed += 1;
                 link.connections
                     .extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
                 pass(near.try_clone().unwrap(), far.try_clone().unwrap());
@@ -55,6 +57,11 @@ impl Relay {
 
     pub(crate) fn heal(&self) {
         self.link.lock().unwrap().is_cut = false;
+    }
+
+    /// How many connections there have been.
+    pub(crate) fn passed(&self) -> usize {
+        self.link.lock().unwrap().passed
     }
 }
 
