@@ -44,6 +44,8 @@ use tracing_subscriber::{Layer, layer::SubscriberExt as _};
 /// How many rollouts are waited for together, and how many such groups there are at once.
 const GROUP: usize = 25;
 const GROUPS: usize = 24;
+/// After how much of it a runner counts as gone. A busy machine does not make one so.
+const SILENCE: Duration = Duration::from_secs(8);
 /// What may be logged, because it is what somebody sees who is cut off, or whose agent hangs or fails.
 const BROUGHT_ABOUT: [&str; 7] = [
     "the store is unavailable; trying again",
@@ -160,18 +162,18 @@ async fn be_runners(to: SocketAddr, counts: Arc<Counts>, ending: CancellationTok
                     }
                     20..30 => {
                         Counts::count(&counts.slow);
-                        tokio::time::sleep(Duration::from_millis(2500)).await;
+                        tokio::time::sleep(Duration::from_secs(8)).await;
                     }
-                    _ => tokio::time::sleep(Duration::from_millis(rand::random_range(0..100))).await,
+                    _ => tokio::time::sleep(Duration::from_millis(rand::random_range(0..5000))).await,
                 }
                 Ok((task % 10) as f64)
             }
         });
         let stop = StopSignal::new();
         let runner = Runner::builder(agent, Arc::new(client))
-            .heartbeat(Duration::from_secs(1))
+            .heartbeat(Duration::from_secs(2))
             .build();
-        let life = Duration::from_millis(rand::random_range(2_000..40_000));
+        let life = Duration::from_millis(rand::random_range(2_000..100_000));
         let killed = tokio::select! {
             ended = runner.iter(&stop) => match ended {
                 Ok(_) => false,
@@ -206,8 +208,8 @@ fn fingerprint(rollout: &Rollout) -> u64 {
 async fn drive(store: Arc<dyn Store>, until: Instant) -> anyhow::Result<(u64, u64, Vec<String>)> {
     let (mut ended, mut sum, mut wrong) = (0, 0u64, Vec::new());
     let config = RolloutConfig {
-        timeout_seconds: Some(2.0),
-        unresponsive_seconds: Some(1.5),
+        timeout_seconds: Some(12.0),
+        unresponsive_seconds: Some(SILENCE.as_secs_f64()),
         max_attempts: 1000,
         retry_condition: vec![
             AttemptStatus::Failed,
@@ -343,17 +345,25 @@ async fn main() -> anyhow::Result<ExitCode> {
     let measured = measuring.await?;
 
     ending.cancel();
-    store.drain_workers(None).await?;
     let all_ended = tokio::time::timeout(Duration::from_secs(60), async {
-        while fleet.join_next().await.is_some() {}
+        // One that has just taken the place of another may not be known yet.
+        while !fleet.is_empty() {
+            store.drain_workers(None).await?;
+            let stopped = async { while fleet.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(Duration::from_secs(1), stopped).await;
+        }
+        anyhow::Ok(())
     });
-    if all_ended.await.is_err() {
-        wrong.push(format!(
+    match all_ended.await {
+        Ok(ended) => ended?,
+        Err(_) => wrong.push(format!(
             "{} runners did not stop when the store told them to",
             fleet.len()
-        ));
+        )),
     }
     fleet.shutdown().await;
+    // What those had who were cut off last is given up by its limits.
+    tokio::time::sleep(SILENCE + Duration::from_secs(2)).await;
     let (stored, sum_again, problems) = look_again(&*store).await?;
     wrong.extend(problems);
     if (stored, sum_again) != (ended, sum) {
