@@ -113,11 +113,16 @@ fn a_memory_limit_beside_the_algorithm_is_refused() {
     ended.nothing_is_left();
 }
 
-/// How long a link is cut: longer than the store takes a silent runner for alive. `LIGHTNING_TEST_CUT_SECONDS` makes it the
-/// 20 s or 30 s of a real one.
-pub(crate) fn cut_time() -> Duration {
+/// While a link is cut: longer than the store takes a silent runner for alive. `LIGHTNING_TEST_CUT_SECONDS` makes it the 20 s
+/// or 30 s of a real one.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a link is cut is what is tested; no runtime is here"
+)]
+pub(crate) fn stay_cut() {
     let seconds = std::env::var("LIGHTNING_TEST_CUT_SECONDS").ok();
-    Duration::from_secs_f64(seconds.map_or(3.0, |seconds| seconds.parse().unwrap()))
+    let seconds = seconds.map_or(3.0, |seconds| seconds.parse().unwrap());
+    std::thread::sleep(Duration::from_secs_f64(seconds));
 }
 
 #[test]
@@ -132,7 +137,7 @@ fn a_runner_that_cannot_reach_the_store_for_a_while_goes_on_and_every_rollout_en
         runner.until_begun();
     }
     relay.cut();
-    std::thread::sleep(cut_time());
+    stay_cut();
     relay.heal();
     let before = relay.passed();
     algorithm.until("all ended");
@@ -164,7 +169,7 @@ pub(crate) fn three_processes_with_a_cut() {
     let url = format!("http://127.0.0.1:{port}");
     let other = start(&json!({"role": "only", "url": url, "runners": 2, "takes": 50}));
     algorithm.until("all ended");
-    std::thread::sleep(cut_time());
+    stay_cut();
     relay.heal();
     // It delivers what it has before it ends, while the store is still there.
     cut_off.send(SIGINT);

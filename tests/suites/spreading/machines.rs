@@ -8,7 +8,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    apart::cut_time,
+    apart::stay_cut,
     program::{SIGINT, start_in},
 };
 
@@ -142,7 +142,7 @@ fn machines_finish_every_rollout_once_although_a_link_is_cut() {
     network.link(3, "down");
     let other = runners(4, 50);
     algorithm.until("all ended");
-    std::thread::sleep(cut_time());
+    stay_cut();
     network.link(3, "up");
     // It delivers what it has before it ends; the other one is told to stop by the store.
     cut_off.send(SIGINT);
