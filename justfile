@@ -31,6 +31,10 @@ bench-proxy:
 crash rounds="300":
     LIGHTNING_CRASH_ROUNDS={{ rounds }} cargo test -p lightning-tests --features full --test crash --locked -- --nocapture
 
+# Many runners for half an hour, with everything in their way that networks and agents do.
+soak seconds="1800":
+    cargo run --release -p lightning-tests --features full --bin soak --locked -- {{ seconds }}
+
 # Break the lifecycle in each way of `tests/mutations/lifecycle.json`; about ten minutes.
 mutations *name:
     cargo run -p lightning-tests --bin mutations --locked -- {{ name }}

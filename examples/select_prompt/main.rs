@@ -4,6 +4,10 @@
 //! `OPENAI_BASE_URL` (such as `http://127.0.0.1:8000/v1`), `OPENAI_MODEL`, and `OPENAI_API_KEY` where it wants one. Without
 //! `OPENAI_BASE_URL` a scripted server on this machine stands in for a model, so that nothing is needed and nothing is
 //! spent: `cargo run --release -p lightning-examples --features model --example select_prompt`.
+//!
+//! That is one `fit` with everything in it. The same program also runs in pieces, which meet at a store: beside
+//! `lightning store`, start `select_prompt runner` as often and on as many machines as you like, and `select_prompt algo`
+//! once, with `LIGHTNING_STORE_URL` where the store is not on this machine. When the algorithm has ended, the runners end.
 #![allow(clippy::print_stdout, reason = "an example shows what it found")]
 
 use std::path::Path;
@@ -11,6 +15,7 @@ use std::path::Path;
 use lightning_core::{
     algorithm::{SelectPrompt, SelectedPrompt},
     chat::{ChatModel, ChatRequest, HttpChat, Message},
+    execution::{ClientServer, Role, Strategy},
     prelude::*,
     trainer::FitReport,
     types::{AttemptStatus, RolloutConfig},
@@ -60,8 +65,19 @@ async fn read_invoice(
     Ok(Found::in_answer(&answer.text).compared_with(task))
 }
 
+/// What this process is to do: everything, or one part with the store elsewhere.
+fn strategy(part: Option<&str>) -> anyhow::Result<Strategy> {
+    let elsewhere = |role| ClientServer::new().role(role).managed_store(false).into();
+    Ok(match part {
+        None => Strategy::default(),
+        Some("algo") => elsewhere(Role::Algorithm),
+        Some("runner") => elsewhere(Role::Runner),
+        Some(other) => anyhow::bail!("`{other}` is no part of this; write `algo` or `runner`, or nothing"),
+    })
+}
+
 /// Has the prompts compete with this model.
-async fn select(llm: Llm) -> anyhow::Result<FitReport<SelectedPrompt>> {
+async fn select(llm: Llm, strategy: Strategy) -> anyhow::Result<FitReport<SelectedPrompt>> {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
     let lines = |name: &str, count| -> anyhow::Result<Dataset<Invoice>> {
         let all: Dataset<Invoice> = Dataset::from_file(data.join(name))?;
@@ -78,6 +94,7 @@ async fn select(llm: Llm) -> anyhow::Result<FitReport<SelectedPrompt>> {
             retry_condition: [AttemptStatus::Failed, AttemptStatus::Timeout].into(),
             ..RolloutConfig::default()
         })
+        .strategy(strategy)
         .n_runners(8)
         .build()?;
     Ok(trainer.fit(read_invoice::agent(), train, val).await?)
@@ -85,6 +102,7 @@ async fn select(llm: Llm) -> anyhow::Result<FitReport<SelectedPrompt>> {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    let strategy = strategy(std::env::args().nth(1).as_deref())?;
     let (llm, server) = model::from_environment(simulated::answer)?;
     match &server {
         Some(_) => println!(
@@ -92,7 +110,7 @@ async fn main() -> anyhow::Result<()> {
         ),
         None => println!("model {} at {}", llm.model, llm.endpoint),
     }
-    let report = select(llm).await?;
+    let report = select(llm, strategy).await?;
 
     println!("\n  train     val  prompt");
     for candidate in &report.output.candidates {
@@ -118,7 +136,7 @@ mod tests {
     #[tokio::test]
     async fn the_best_prompt_is_neither_the_first_nor_the_longest() -> anyhow::Result<()> {
         let server = ScriptedLlm::start(simulated::answer)?;
-        let report = select(server.llm("simulated")).await?;
+        let report = select(server.llm("simulated"), Strategy::default()).await?;
         let best = PROMPTS
             .iter()
             .position(|prompt| *prompt == report.output.best.template);

@@ -23,6 +23,10 @@ struct RunFiles;
 struct RunAStore;
 
 #[cfg(feature = "full")]
+#[doc = include_str!("../../docs/src/many-processes.md")]
+struct ManyProcesses;
+
+#[cfg(feature = "full")]
 #[doc = include_str!("../../docs/src/llm-proxy.md")]
 struct LlmProxy;
 

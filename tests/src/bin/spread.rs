@@ -6,6 +6,7 @@ use std::{future::pending, io::Write as _, path::PathBuf, process::ExitCode, tim
 
 use lightning_core::{
     agent::agent_fn,
+    client::StoreClient,
     execution::{ClientServer, Role, RunnerLimits, role},
     prelude::*,
     store::{MemoryStore, open_url},
@@ -228,6 +229,10 @@ async fn main() -> ExitCode {
     }
     let store: Arc<dyn Store> = match &settings.store {
         _ if role() == Role::Runner => Arc::new(MemoryStore::new()),
+        None if settings.url.is_some() => {
+            let url = settings.url.clone().unwrap_or_default();
+            Arc::new(StoreClient::connect(url).await.expect("the store answers"))
+        }
         None => Arc::new(MemoryStore::new()),
         Some(url) => open_url(url).expect("the store can be opened"),
     };

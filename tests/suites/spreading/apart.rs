@@ -1,8 +1,13 @@
 //! Algorithm, runners and store apart, each in a process that was started by hand.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::program::{SIGINT, start, start_with};
+use crate::{
+    program::{SIGINT, start, start_with},
+    relay::Relay,
+};
 
 /// A port that nobody listens on.
 fn free_port() -> u16 {
@@ -106,4 +111,79 @@ fn a_memory_limit_beside_the_algorithm_is_refused() {
         ended.said
     );
     ended.nothing_is_left();
+}
+
+/// While a link is cut: longer than the store takes a silent runner for alive. `LIGHTNING_TEST_CUT_SECONDS` makes it the 20 s
+/// or 30 s of a real one.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a link is cut is what is tested; no runtime is here"
+)]
+pub(crate) fn stay_cut() {
+    let seconds = std::env::var("LIGHTNING_TEST_CUT_SECONDS").ok();
+    let seconds = seconds.map_or(3.0, |seconds| seconds.parse().unwrap());
+    std::thread::sleep(Duration::from_secs_f64(seconds));
+}
+
+#[test]
+fn a_runner_that_cannot_reach_the_store_for_a_while_goes_on_and_every_rollout_ends_once() {
+    let port = free_port();
+    let mut algorithm = start(&json!({"role": "algorithm", "port": port, "tasks": 24, "then": "wait"}));
+    algorithm.until("enqueued");
+    let relay = Relay::to(port);
+    let url = format!("http://{}", relay.address);
+    let mut runner = start(&json!({"role": "only", "url": url, "runners": 4, "takes": 300}));
+    for _ in 0..6 {
+        runner.until_begun();
+    }
+    relay.cut();
+    stay_cut();
+    relay.heal();
+    let before = relay.passed();
+    algorithm.until("all ended");
+    assert!(relay.passed() > before, "it came back");
+    algorithm.send(SIGINT);
+    let ended = algorithm.end();
+    ended.every_rollout_succeeded(24);
+    let ended = runner.end();
+    assert!(ended.status.success(), "{:#?}", ended.said);
+}
+
+#[test]
+fn what_a_runner_has_that_is_cut_off_goes_to_another_and_its_late_reports_change_nothing() {
+    three_processes_with_a_cut();
+}
+
+/// Also stands for machines where there are none: those would differ in their addresses.
+pub(crate) fn three_processes_with_a_cut() {
+    let port = free_port();
+    let mut algorithm = start(&json!({"role": "algorithm", "port": port, "tasks": 24, "then": "wait"}));
+    algorithm.until("enqueued");
+    let relay = Relay::to(port);
+    let url = format!("http://{}", relay.address);
+    let mut cut_off = start(&json!({"role": "only", "url": url, "runners": 4, "takes": 2000}));
+    for _ in 0..4 {
+        cut_off.until_begun();
+    }
+    relay.cut();
+    let url = format!("http://127.0.0.1:{port}");
+    let other = start(&json!({"role": "only", "url": url, "runners": 2, "takes": 50}));
+    algorithm.until("all ended");
+    stay_cut();
+    relay.heal();
+    // It delivers what it has before it ends, while the store is still there.
+    cut_off.send(SIGINT);
+    let cut_off = cut_off.end();
+    assert!(cut_off.status.success(), "{:#?}", cut_off.said);
+    algorithm.send(SIGINT);
+    let ended = algorithm.end();
+    ended.every_rollout_succeeded(24);
+    let twice = ended
+        .rollouts()
+        .iter()
+        .filter(|rollout| rollout.attempts.len() > 1)
+        .count();
+    assert!(twice >= 4, "{:#?}", ended.said);
+    let other = other.end();
+    assert!(other.status.success(), "{:#?}", other.said);
 }

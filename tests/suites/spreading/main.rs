@@ -3,6 +3,9 @@
 
 mod apart;
 mod killed;
+mod machines;
 mod one_fit;
 mod program;
+mod relay;
+mod shared;
 mod stopped;
