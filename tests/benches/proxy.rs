@@ -268,7 +268,10 @@ fn cost(server: &Server, streams: bool) -> Duration {
         }
     });
     // What is recorded afterwards counts too.
-    #[expect(clippy::disallowed_methods, reason = "a benchmark, in which nothing else runs")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a benchmark, in which nothing else runs"
+    )]
     thread::sleep(Duration::from_millis(300));
     (server.cpu() - before) / u32::try_from(REQUESTS).unwrap()
 }
