@@ -3,7 +3,10 @@
 //! Knows no HTTP.
 
 #[cfg(feature = "llm-proxy")]
-#[allow(dead_code, unused_imports, reason = "the forwarding plane calls it")]
+#[cfg_attr(
+    not(feature = "testing"),
+    allow(dead_code, unused_imports, reason = "some of it only the test kit looks at")
+)]
 pub(crate) mod capture;
 mod model;
 #[cfg(feature = "llm-proxy")]

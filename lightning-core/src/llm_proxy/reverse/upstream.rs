@@ -29,7 +29,7 @@ use crate::llm_proxy::ApiFamily;
 /// The address of a backend, and the connections to it.
 ///
 /// This is hyper's own client and not reqwest, on which our other clients stand: it hands out the frames of a body as they
-/// were read, adds no header, and costs half as much for each request. Both have the same TLS below them.
+/// were read, and adds no header. Both have the same TLS below them.
 pub(super) struct Upstream {
     client: Client<Connector, Full<Bytes>>,
     /// Where each target is, in the order of [`Target::ALL`].
