@@ -3,10 +3,7 @@
 //! Knows no HTTP.
 
 #[cfg(feature = "llm-proxy")]
-#[cfg_attr(
-    not(feature = "testing"),
-    allow(dead_code, unused_imports, reason = "some of it only the test kit looks at")
-)]
+#[allow(dead_code, unused_imports, reason = "some of it only the test kit looks at")]
 pub(crate) mod capture;
 mod model;
 #[cfg(feature = "llm-proxy")]
