@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::program::{SIGCONT, SIGKILL, SIGSTOP, is_there, send, start};
+use crate::program::{SIGCONT, SIGKILL, SIGSTOP, is_there, send, start, until_gone};
 
 #[test]
 fn runners_may_be_killed_at_any_time() {
@@ -61,11 +61,7 @@ fn nothing_outlives_a_parent_that_was_killed() {
     program.send(SIGKILL);
     let took = program.until_all_gone();
     assert!(took < Duration::from_secs(2), "{took:?}");
-    assert!(
-        processes.into_iter().all(|process| !is_there(process)),
-        "{:#?}",
-        program.said
-    );
+    processes.into_iter().for_each(until_gone);
 }
 
 #[test]

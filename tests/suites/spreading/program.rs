@@ -257,5 +257,15 @@ pub(crate) fn is_there(process: u32) -> bool {
     let state = stat
         .rsplit_once(')')
         .and_then(|(_, rest)| rest.split_whitespace().next().map(str::to_owned));
-    state.is_some_and(|state| state != "Z")
+    state.is_some_and(|state| !matches!(&*state, "Z" | "X"))
+}
+
+/// Waits for the end of a process whose pipe has closed: the system closes the files of one that ends before it takes the
+/// process out of its list.
+pub(crate) fn until_gone(process: u32) {
+    let began = Instant::now();
+    while is_there(process) {
+        assert!(began.elapsed() < PATIENCE, "{process} is still there");
+        std::thread::yield_now();
+    }
 }

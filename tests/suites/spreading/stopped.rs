@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::program::{SIGINT, SIGTERM, is_there, start};
+use crate::program::{SIGINT, SIGTERM, start, until_gone};
 
 #[test]
 fn asked_once_the_algorithm_returns_and_the_runners_follow() {
@@ -37,7 +37,7 @@ fn asked_twice_the_run_is_aborted() {
     program.send(SIGTERM);
     let ended = program.end();
     assert!(ended.line("error: ").contains("asked twice"), "{:#?}", ended.said);
-    assert!(processes.into_iter().all(|process| !is_there(process)));
+    processes.into_iter().for_each(until_gone);
     ended.no_attempt_is_open();
     ended.nothing_is_left();
 }
