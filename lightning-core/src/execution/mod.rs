@@ -3,12 +3,12 @@
 //! A strategy is given the algorithm and the runners as futures, and a signal for each side: it knows when to stop which,
 //! and nothing of what they do.
 
+#[cfg(feature = "client")]
+mod apart;
 #[cfg(all(feature = "client", feature = "server"))]
 mod client_server;
 #[cfg(all(feature = "client", feature = "server"))]
 mod environment;
-#[cfg(feature = "client")]
-mod fleet;
 mod interrupt;
 mod limits;
 #[cfg(all(feature = "client", feature = "server"))]
@@ -20,7 +20,7 @@ mod shared_memory;
 use crate::runner::RunnerError;
 
 #[cfg(feature = "client")]
-pub(crate) use self::fleet::Fleet;
+pub(crate) use self::apart::RunnersApart;
 #[cfg(all(feature = "client", feature = "server"))]
 pub use self::{
     client_server::{ClientServer, PlaceError},

@@ -65,7 +65,7 @@ mod remote {
         agent::Agent,
         client::{ClientError, StoreClient},
         clock::SystemClock,
-        execution::{ExecutionError, Fleet, Interrupts, RunnerLimits},
+        execution::{ExecutionError, Interrupts, RunnerLimits, RunnersApart},
         ids::{IdSource as _, RandomIds},
         runner::{RunnerReport, SharedClaims, StopSignal},
         store::Store,
@@ -197,7 +197,7 @@ mod remote {
             })
             .collect();
         drop(claims);
-        let fleet = Fleet {
+        let apart = RunnersApart {
             runners,
             stop: work.stop.clone(),
             stop_grace: work.stop_grace,
@@ -215,7 +215,7 @@ mod remote {
             agent = %agent.name(),
             "the runners begin"
         );
-        let report = fleet.run(&interrupts).await.map_err(explain)?;
+        let report = apart.run(&interrupts).await.map_err(explain)?;
         let asked = interrupts.asked(1).now_or_never().is_some();
         tracing::info!(
             target: "lightning::runner",
