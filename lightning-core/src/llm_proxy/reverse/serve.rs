@@ -31,6 +31,7 @@ pub(super) async fn serve(serving: Arc<Serving>, listener: TcpListener, stop: Ca
         async move { Ok::<_, Infallible>(answer(&serving, request).await) }
     });
     let connections = listening::accept(listener, &limits, &stop, service).await;
+    tracing::debug!(target: "lightning::llm_proxy", connections = connections.count(), "draining");
     let connections = connections.finish(options.stop_grace).await;
     if connections > 0 {
         tracing::warn!(target: "lightning::llm_proxy", connections, "gave up on calls that did not end");
