@@ -44,6 +44,8 @@ pub mod execution;
 pub mod functional;
 pub mod ids;
 pub mod inject;
+#[cfg(any(feature = "llm-proxy", feature = "server"))]
+mod listening;
 pub mod llm_proxy;
 #[cfg(feature = "lm")]
 pub mod lm;

@@ -16,6 +16,7 @@ use super::{
     health::Health,
     proxy::RunProxy,
     record::RunRecord,
+    runners,
 };
 #[cfg(all(feature = "client", feature = "server"))]
 use crate::execution::Site;
@@ -23,7 +24,7 @@ use crate::{
     agent::Agent,
     algorithm::{AlgoOutput, Algorithm, AlgorithmContext, TrainerInfo},
     clock::{Clock as _, SystemClock},
-    execution::{ExecutionError, Interrupts, SharedMemory, Strategy, Work},
+    execution::{ExecutionError, Interrupts, SharedMemory, Strategy, Work, cancel_what_is_left},
     run::{AlgorithmIdentity, RunContext, RunEnding, on_the_disk},
     runner::{RunnerError, RunnerReport, StopSignal},
     store::{LayeredStore, Store},
@@ -324,6 +325,9 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         };
         let run = async {
             let output = strategy.execute(work, interrupts).await;
+            if matches!(output, Err(ExecutionError::Interrupted)) {
+                cancel_what_is_left(&self.run).await;
+            }
             output.map_err(|error| self.explain(error))
         };
         self.health.during(&*self.store, run).await
@@ -343,7 +347,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
 
     /// What the ids of the runners begin with.
     fn workers(&self) -> String {
-        format!("{}-runner-", self.run.id())
+        runners::workers_of(self.run.id())
     }
 
     fn fleet(
