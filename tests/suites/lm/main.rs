@@ -3,4 +3,5 @@
 mod checkpoints;
 mod counting;
 mod engine;
+mod numpy;
 mod server;
