@@ -26,6 +26,7 @@
 //! | `lightning::config` | a run file that changed while its run goes on |
 //! | `lightning::listening` | connections of the servers that break, or cannot be accepted |
 //! | `lightning::llm_proxy` | the proxy: calls that break off or are tried again, backends that are left alone |
+//! | `lightning::model` | servers of models: weights that are changed, processes that are started and die |
 //! | `lightning::program` | agents that are programs of their own and fail |
 //! | `lightning::run` | evaluations that are given up, metrics that cannot be written |
 //! | `lightning::runner` | attempts that fail, heartbeats, a store that cannot be reached |

@@ -3,6 +3,8 @@
 use axum::http::{HeaderMap, header};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
+#[cfg(feature = "lm")]
+use super::tokens::Role;
 use super::{
     ServerOptions,
     tokens::{Bearer, Tokens},
@@ -30,6 +32,16 @@ pub(super) fn shown_in(headers: &HeaderMap, tokens: &Tokens) -> Shown {
         Some(token) => tokens.bearer(&token).map_or(Shown::Unknown, Shown::Known),
     }
 }
+
+/// The role that a request shows a token of, if it does.
+#[cfg(feature = "lm")]
+pub(crate) fn shown_role(headers: &HeaderMap, tokens: &Tokens) -> Option<Role> {
+    match shown_in(headers, tokens) {
+        Shown::Known(bearer) => Some(bearer.role),
+        Shown::Nothing | Shown::Unknown => None,
+    }
+}
+
 fn shown_token(value: &[u8]) -> Option<Vec<u8>> {
     let space = value.iter().position(|byte| *byte == b' ')?;
     let (scheme, rest) = (&value[..space], value[space..].trim_ascii());
