@@ -134,9 +134,9 @@ impl Ready {
         let val = read(file, "datasets.val", said.datasets.val.clone(), &mut problems).await;
         let spread = said.strategy.as_ref().and_then(StrategyChoice::client_server);
         // A run that is spread opens its store by itself: only one of its processes has it.
-        let store = match &spread {
-            Some(_) => None,
-            None => open(file, &said.store, &mut problems).await,
+        let store = match (&spread, &said.store) {
+            (None, Some(store)) => open(file, store, &mut problems).await,
+            _ => None,
         };
         let prices = prices(file, said.prices.clone(), &mut problems).await;
         let proxy = said.proxy.as_ref().map(proxy);
@@ -260,17 +260,25 @@ fn on_processes(
     if let Some(Ok(grace)) = said.stop_grace_seconds.map(Duration::try_from_secs_f64) {
         strategy = strategy.stop_grace(grace);
     }
-    let mut url = said.store.url.clone();
-    let token = said.store.token.clone().or_else(token_from_environment);
+    let trainer = match &said.store {
+        Some(store) => trainer.store_url(with_token(store)),
+        None => trainer,
+    };
+    trainer.strategy(strategy)
+}
+
+/// The address of a store, with its token as the password, for this process and those that it starts.
+fn with_token(store: &StoreChoice) -> String {
+    let mut url = store.url.clone();
+    let token = store.token.clone().or_else(token_from_environment);
     if let (Some(token), Some((scheme, rest))) = (token, url.split_once("://"))
         && scheme.starts_with("http")
         && !rest.contains('@')
     {
-        // A password in the address is the token, for this process and those that it starts.
         let token = percent_encoding::utf8_percent_encode(token.expose(), percent_encoding::NON_ALPHANUMERIC);
         url = format!("{scheme}://:{token}@{rest}");
     }
-    trainer.store_url(url).strategy(strategy)
+    url
 }
 
 fn proxy(said: &Proxy) -> Result<ReverseProxy, LlmProxyError> {

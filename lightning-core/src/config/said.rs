@@ -24,8 +24,8 @@ pub(super) struct Said {
     #[serde(default)]
     pub(super) datasets: Datasets,
     pub(super) resources: Option<NamedResources>,
-    #[serde(default)]
-    pub(super) store: StoreChoice,
+    /// If left out, where the trainer keeps them by itself.
+    pub(super) store: Option<StoreChoice>,
     pub(super) run_dir: Option<PathBuf>,
     #[serde(default)]
     pub(super) resume: Resume,
@@ -298,15 +298,6 @@ impl Tasks {
 pub(super) struct StoreChoice {
     pub(super) url: String,
     pub(super) token: Option<Secret>,
-}
-
-impl Default for StoreChoice {
-    fn default() -> Self {
-        Self {
-            url: "memory:".to_owned(),
-            token: None,
-        }
-    }
 }
 
 impl<'de> Deserialize<'de> for StoreChoice {

@@ -136,7 +136,7 @@ fn the_proxy_of_a_run_stands_before_its_models() {
 
 #[test]
 fn runners_may_be_processes_of_their_own() {
-    let project = with("strategy: {name: client_server, runners_per_process: 1}\nstore: sqlite:store.db");
+    let project = with("strategy: {name: client_server, runners_per_process: 1}");
     assert_eq!(output(&project.run(&[]))["sum"], 12.0);
     assert_eq!(project.json("out/report.json")["rollouts"]["succeeded"], 4);
 
