@@ -3,6 +3,9 @@
 #[doc = include_str!("../../docs/src/introduction.md")]
 struct Introduction;
 
+#[doc = include_str!("../../docs/src/first-agent.md")]
+struct FirstAgent;
+
 #[doc = include_str!("../../docs/src/first-algorithm.md")]
 struct FirstAlgorithm;
 

@@ -104,6 +104,61 @@ pub fn terminal() -> Option<Terminal> {
     })
 }
 
+/// A browser that shows nothing: Debian's Chromium.
+#[derive(Clone, Debug)]
+pub struct Chromium {
+    program: PathBuf,
+}
+
+impl Chromium {
+    /// The program.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+}
+
+/// The browser tier: the program that `LIGHTNING_CHROMIUM` names, else `chromium-headless-shell` or `chromium` of the `PATH`.
+///
+/// # Panics
+///
+/// If there is none and `LIGHTNING_TEST_REQUIRE` names `browser`; if `LIGHTNING_CHROMIUM` names one that is of no use.
+pub fn browser() -> Option<Chromium> {
+    static FOUND: OnceLock<Option<Chromium>> = OnceLock::new();
+    FOUND
+        .get_or_init(|| {
+            let named = env::var_os("LIGHTNING_CHROMIUM").filter(|name| !name.is_empty());
+            let found = look_for_chromium(named, |program| {
+                let version = Command::new(program)
+                    .arg("--version")
+                    .stdin(Stdio::null())
+                    .output();
+                version.is_ok_and(|output| output.status.success())
+            });
+            let required = is_required(&env::var("LIGHTNING_TEST_REQUIRE").unwrap_or_default(), "browser");
+            settle("browser", found, required)
+        })
+        .clone()
+}
+
+fn look_for_chromium(named: Option<OsString>, works: impl Fn(&Path) -> bool) -> Result<Chromium, Absent> {
+    let is_a_mistake = named.is_some();
+    let candidates = match named {
+        Some(named) => vec![PathBuf::from(named)],
+        None => vec!["chromium-headless-shell".into(), "chromium".into()],
+    };
+    let names: Vec<String> = candidates.iter().map(|name| name.display().to_string()).collect();
+    match candidates.into_iter().find(|program| works(program)) {
+        Some(program) => Ok(Chromium { program }),
+        None => Err(Absent {
+            why: format!(
+                "{} cannot be started; install Debian's chromium-headless-shell, or name a Chromium in LIGHTNING_CHROMIUM",
+                names.join(" and ")
+            ),
+            is_a_mistake,
+        }),
+    }
+}
+
 fn folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -201,6 +256,17 @@ mod tests {
         for list in ["", "postgres", "pythonic"] {
             assert!(!is_required(list, "python"), "{list}");
         }
+    }
+
+    #[test]
+    fn the_smaller_browser_is_preferred_and_a_named_one_must_work() {
+        let found = look_for_chromium(None, |_| true).unwrap();
+        assert_eq!(found.program(), Path::new("chromium-headless-shell"));
+        let found = look_for_chromium(None, |program| program == Path::new("chromium")).unwrap();
+        assert_eq!(found.program(), Path::new("chromium"));
+        let absent = look_for_chromium(Some("/mine".into()), |_| false).unwrap_err();
+        assert!(absent.is_a_mistake && absent.why.contains("/mine"), "{absent:?}");
+        assert!(!look_for_chromium(None, |_| false).unwrap_err().is_a_mistake);
     }
 
     #[test]

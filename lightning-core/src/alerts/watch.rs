@@ -59,6 +59,11 @@ impl Watch {
         }
     }
 
+    /// Other rules hold from now on. What is raised by one that holds no more clears with the next check.
+    pub fn set_alerts(&mut self, alerts: Alerts) {
+        self.alerts = alerts;
+    }
+
     /// An attempt has ended.
     pub fn attempt_ended(&mut self, attempt: AttemptSeen, now: Timestamp) {
         self.last_progress = now;

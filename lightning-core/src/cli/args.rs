@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-use super::run::RunArgs;
+use super::{new::NewArgs, report::ReportArgs, run::RunArgs};
 use crate::{
     server::{DEFAULT_PORT, Role},
     types::{RolloutStatus, WorkerStatus},
@@ -20,8 +20,12 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Task {
+    /// Make a project to begin with: an agent, an algorithm, tasks, a run file, tests.
+    New(NewArgs),
     /// Run what a run file says.
     Run(RunArgs),
+    /// Show what a run came to, and make a page of it.
+    Report(ReportArgs),
     /// Write the JSON Schema of run files, for editors.
     Schema,
     /// Run a store, until Ctrl-C or SIGTERM; or do something with a whole one.

@@ -10,6 +10,8 @@
 //! lightning resources list
 //! lightning doctor http://127.0.0.1:4747   whether all is well with it
 //! lightning run run.yaml                   run what a run file says
+//! lightning new demo                       a project to begin with
+//! lightning report runs/one               what a run came to, as text and as a page
 //! lightning schema                         what a run file may say, for editors
 //! lightning store export sqlite:run.db      everything in it, as lines of JSON; `import`, `check`, `archive`, `purge`
 //! lightning token new --role runner --file tokens
@@ -23,7 +25,9 @@
 mod args;
 mod doctor;
 mod look;
+mod new;
 mod proxy;
+mod report;
 mod run;
 mod serve;
 #[cfg(feature = "lm")]
@@ -87,6 +91,8 @@ pub fn main_with(setup: impl Into<Setup>) -> ExitCode {
             Task::Resources(task) => look::resources(task).await.map(|()| ExitCode::SUCCESS),
             Task::Doctor(at) => doctor::run(at).await,
             Task::Run(options) => run::run(options, &setup).await,
+            Task::New(options) => new::run(&options),
+            Task::Report(options) => report::run(&options),
             Task::Schema => run::schema(&setup),
             Task::Token(task) => token::run(task).map(|()| ExitCode::SUCCESS),
             #[cfg(feature = "lm")]

@@ -7,15 +7,16 @@ use serde_json::Value;
 use super::{
     ConfigError, Problem, RunFile,
     programs::Programs,
-    said::{AgentChoice, Model, Said, StoreChoice, Tasks},
+    said::{AgentChoice, Model, PriceChoice, Proxy, Said, StoreChoice, StrategyChoice, Tasks},
 };
 use crate::{
     agent::{Agent, AgentFuture, RolloutContext},
     chat::{ChatModel as _, HttpChat},
     client::StoreClient,
-    execution::SharedMemory,
+    execution::{ClientServer, SharedMemory},
+    llm_proxy::{LlmProxyError, ReverseProxy},
     registry::{AnyAgent, Registry},
-    run::ConfigurationHistory,
+    run::{ConfigurationHistory, Prices},
     store::{Store, open_url},
     trainer::{Controls, DevReport, NoAlgorithm, Trainer, TrainerBuilder},
     types::{Dataset, RolloutConfig},
@@ -131,7 +132,15 @@ impl Ready {
         let mut problems = Vec::new();
         let train = read(file, "datasets.train", said.datasets.train.clone(), &mut problems).await;
         let val = read(file, "datasets.val", said.datasets.val.clone(), &mut problems).await;
-        let store = open(file, &said.store, &mut problems).await;
+        let spread = said.strategy.as_ref().and_then(StrategyChoice::client_server);
+        // A run that is spread opens its store by itself: only one of its processes has it.
+        let store = match (&spread, &said.store) {
+            (None, Some(store)) => open(file, store, &mut problems).await,
+            _ => None,
+        };
+        let prices = prices(file, said.prices.clone(), &mut problems).await;
+        let proxy = said.proxy.as_ref().map(proxy);
+        let proxy = proxy.and_then(|proxy| file.keep("proxy", proxy, &mut problems));
         let chosen = (said.algorithm.name.as_str(), said.algorithm.parameters.clone());
         let algorithm = file.keep(
             "algorithm",
@@ -159,9 +168,7 @@ impl Ready {
         };
         let model = said.model.as_ref().map(chat);
         let model = model.and_then(|model| file.keep("model", model, &mut problems));
-        let (Some(store), Some(algorithm), Some(agent), true) =
-            (store, algorithm, agent, problems.is_empty())
-        else {
+        let (Some(algorithm), Some(agent), true) = (algorithm, agent, problems.is_empty()) else {
             return Err(ConfigError::Invalid(problems));
         };
         let mut trainer = Trainer::builder();
@@ -174,10 +181,20 @@ impl Ready {
         if let Some(programs) = programs {
             trainer = trainer.fleet(Arc::new(programs));
         }
-        let trainer = configured(trainer, said)
-            .store(store)
-            .controls(controls)
-            .configuration(history.clone());
+        if let Some(prices) = prices {
+            trainer = trainer.prices(prices);
+        }
+        if let Some(proxy) = proxy {
+            trainer = trainer.llm_proxy(proxy);
+        }
+        trainer = configured(trainer, said);
+        if let Some(store) = store {
+            trainer = trainer.store(store);
+        }
+        if let Some(strategy) = spread {
+            trainer = on_processes(trainer, strategy, said);
+        }
+        let trainer = trainer.controls(controls).configuration(history.clone());
         Ok(Self {
             trainer: trainer.algorithm(algorithm).build()?,
             agent,
@@ -195,11 +212,8 @@ fn configured(mut trainer: TrainerBuilder<NoAlgorithm>, said: &Said) -> TrainerB
         .seed(said.seed)
         .resume(said.resume)
         .stop_when(said.stop_when.clone())
-        .rollout_config(said.rollout_config.over(RolloutConfig {
-            timeout_seconds: Some(600.0),
-            unresponsive_seconds: Some(120.0),
-            ..RolloutConfig::default()
-        }));
+        .alerts(said.alerts.alerts())
+        .rollout_config(rollout_config(said));
     if let Some(resources) = &said.resources {
         trainer = trainer.initial_resources(resources.clone());
     }
@@ -226,6 +240,73 @@ fn configured(mut trainer: TrainerBuilder<NoAlgorithm>, said: &Said) -> TrainerB
         trainer = trainer.quiet();
     }
     trainer
+}
+
+/// The time limits and retries of rollouts, as the run file has them.
+pub(super) fn rollout_config(said: &Said) -> RolloutConfig {
+    said.rollout_config.over(RolloutConfig {
+        timeout_seconds: Some(600.0),
+        unresponsive_seconds: Some(120.0),
+        ..RolloutConfig::default()
+    })
+}
+
+/// Puts the runners into processes of their own.
+fn on_processes(
+    trainer: TrainerBuilder<NoAlgorithm>,
+    mut strategy: ClientServer,
+    said: &Said,
+) -> TrainerBuilder<NoAlgorithm> {
+    if let Some(Ok(grace)) = said.stop_grace_seconds.map(Duration::try_from_secs_f64) {
+        strategy = strategy.stop_grace(grace);
+    }
+    let trainer = match &said.store {
+        Some(store) => trainer.store_url(with_token(store)),
+        None => trainer,
+    };
+    trainer.strategy(strategy)
+}
+
+/// The address of a store, with its token as the password, for this process and those that it starts.
+fn with_token(store: &StoreChoice) -> String {
+    let mut url = store.url.clone();
+    let token = store.token.clone().or_else(token_from_environment);
+    if let (Some(token), Some((scheme, rest))) = (token, url.split_once("://"))
+        && scheme.starts_with("http")
+        && !rest.contains('@')
+    {
+        let token = percent_encoding::utf8_percent_encode(token.expose(), percent_encoding::NON_ALPHANUMERIC);
+        url = format!("{scheme}://:{token}@{rest}");
+    }
+    url
+}
+
+fn proxy(said: &Proxy) -> Result<ReverseProxy, LlmProxyError> {
+    let host = said.host.as_deref().unwrap_or("127.0.0.1");
+    let address = match host.contains(':') {
+        true => format!("[{host}]:{}", said.port),
+        false => format!("{host}:{}", said.port),
+    };
+    let mut proxy = ReverseProxy::builder()
+        .models(said.models.clone())
+        .address(address);
+    if let Some(url) = &said.public_url {
+        proxy = proxy.public_url(url);
+    }
+    if let Some(token) = &said.token {
+        proxy = proxy.token(token.clone());
+    }
+    proxy.build()
+}
+
+async fn prices(file: &RunFile, choice: Option<PriceChoice>, problems: &mut Vec<Problem>) -> Option<Prices> {
+    let path = match choice? {
+        PriceChoice::Table(prices) => return Some(prices),
+        PriceChoice::File(path) => path,
+    };
+    let read = tokio::task::spawn_blocking(move || Prices::from_file(path)).await;
+    let read = file.keep("prices", read, problems)?;
+    file.keep("prices", read, problems)
 }
 
 fn chat(model: &Model) -> Result<HttpChat, crate::chat::HttpChatError> {

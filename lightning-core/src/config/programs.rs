@@ -242,6 +242,7 @@ impl Starter {
                 }
             };
             let status = status.map_err(|error| self.failed(&format!("cannot be waited for: {error}")))?;
+            drop(life.lifeline);
             life.output.join_all().await;
             if status.success() {
                 return Ok(Ended::ByItself);
@@ -330,7 +331,12 @@ impl Starter {
         if let Some(out) = child.stderr.take() {
             output.spawn(pass_on(out, label, self.screen.clone(), last_lines.clone()));
         }
-        Ok(Life { child, output })
+        let lifeline = Lifeline::of(&child);
+        Ok(Life {
+            child,
+            output,
+            lifeline,
+        })
     }
 }
 
@@ -338,6 +344,52 @@ impl Starter {
 struct Life {
     child: Child,
     output: JoinSet<()>,
+    lifeline: Lifeline,
+}
+
+/// Ends a program, and all that it has started, when this process is gone, however it went: a shell waits for the end of its
+/// input, which only this process holds. (A signal at the death of the parent would take `unsafe` code.)
+struct Lifeline(Option<Child>);
+
+impl Lifeline {
+    #[cfg(unix)]
+    fn of(program: &Child) -> Self {
+        // A program that asks for it has two seconds to end by itself.
+        const WAIT: &str = "cat >/dev/null; kill -s TERM -- \"-$1\"; sleep 2; kill -s KILL -- \"-$1\"";
+        let Some(group) = program.id() else {
+            return Self(None);
+        };
+        let started = Command::new("sh")
+            .args(["-c", WAIT, "lightning-lifeline", &group.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn();
+        if let Err(error) = &started {
+            tracing::warn!(
+                target: "lightning::program",
+                %error,
+                "there is no shell; a program may live on if this process is killed"
+            );
+        }
+        Self(started.ok())
+    }
+
+    #[cfg(not(unix))]
+    fn of(_: &Child) -> Self {
+        Self(None)
+    }
+}
+
+impl Drop for Lifeline {
+    /// The program has ended. The shell goes before the end of its input tells it something else.
+    fn drop(&mut self) {
+        if let Some(shell) = &mut self.0 {
+            let _ = shell.start_kill();
+        }
+    }
 }
 
 impl Life {
@@ -352,6 +404,7 @@ impl Life {
         // What it has started itself goes with it.
         self.signal(Signal::Kill);
         let _ = self.child.wait().await;
+        drop(self.lifeline);
         self.output.abort_all();
     }
 

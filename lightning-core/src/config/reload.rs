@@ -5,7 +5,10 @@ use std::{convert::Infallible, path::Path, sync::Arc, time::Duration};
 use serde_json::Value;
 use tokio::{sync::mpsc, time::sleep};
 
-use super::{Change, ConfigError, Overrides, RunFile, Setup, launch::Ready};
+use super::{
+    Change, ConfigError, Overrides, RunFile, Setup,
+    launch::{Ready, rollout_config},
+};
 use crate::{
     clock::{Clock as _, SystemClock},
     logging::{DEFAULT_LEVELS, LevelsHandle},
@@ -19,12 +22,12 @@ const TARGET: &str = "lightning::config";
 const QUIET: Duration = Duration::from_millis(100);
 
 /// What can change while a run goes on, by the first parts of its keys.
-const CHANGEABLE: [&str; 3] = ["n_runners", "stop_when", "log.levels"];
+const CHANGEABLE: [&str; 5] = ["alerts", "log.levels", "n_runners", "rollout_config", "stop_when"];
 
 /// Runs what a file says, and goes on with what it says when it changes.
 ///
-/// When the file changes, it is read again in the same way. What can change while the run goes on does: `n_runners`,
-/// `stop_when` and `log.levels`. Everything else, and a file with mistakes, changes nothing, and the log says so under the
+/// When the file changes, it is read again in the same way. What can change while the run goes on does: `alerts` (but not
+/// where they are sent), `log.levels`, `n_runners`, `rollout_config` and `stop_when`. Everything else, and a file with mistakes, changes nothing, and the log says so under the
 /// target `lightning::config`. Each version that was used is kept in the run folder.
 #[derive(Debug)]
 pub struct Run<'a> {
@@ -179,6 +182,12 @@ impl Current<'_> {
         if concerns("stop_when") {
             self.controls.set_stop_when(said.stop_when.clone());
         }
+        if concerns("alerts") {
+            self.controls.set_alerts(said.alerts.alerts());
+        }
+        if concerns("rollout_config") {
+            self.controls.set_rollout_config(rollout_config(said));
+        }
         if concerns("log.levels")
             && let Some(levels) = &self.levels
         {
@@ -203,7 +212,7 @@ fn is_below(key: &str, of: &str) -> bool {
 }
 
 fn is_changeable(key: &str) -> bool {
-    CHANGEABLE.iter().any(|changeable| is_below(key, changeable))
+    key != "alerts.webhook" && CHANGEABLE.iter().any(|changeable| is_below(key, changeable))
 }
 
 /// Puts what `from` has at the key into `to`.

@@ -16,8 +16,10 @@ use super::{
 use crate::{
     data::{DataError, FileFormat, read_text},
     functional::ParamError,
+    llm_proxy::ProxyModel,
     logging::{LogFormat, Logging},
     registry::{Registry, RegistryError},
+    run::StopWhen,
     store::lifecycle,
     terminal::Screen,
     types::{JsonObject, Resource, RolloutConfig, without_password},
@@ -335,6 +337,42 @@ fn check_meaning(root: &mut Node, registry: &Registry, problems: &mut Vec<Proble
             .and_then(|config| lifecycle::check_config(&config).map_err(|error| error.to_string()))
         {
             refuse("rollout_config", error);
+        }
+    }
+    if root.at("prices").is_none() {
+        let stop_when = root.get("stop_when").map(Node::to_json);
+        let condition = stop_when.and_then(|stop_when| StopWhen::deserialize(stop_when).ok());
+        if condition.is_some_and(|condition| condition.needs_prices()) {
+            refuse(
+                "stop_when",
+                "`cost` needs to know what models cost; add `prices`".to_owned(),
+            );
+        }
+    }
+    if let Some(models) = root.at("proxy.models")
+        && let Err(error) = Vec::<ProxyModel>::deserialize(models.to_json())
+    {
+        refuse("proxy.models", error.to_string());
+    }
+    let spread = root.at("strategy.name").and_then(Node::text) == Some("client_server");
+    if spread && root.at("agent.command").is_some() {
+        let message =
+            "an agent that is a program is in processes of its own already; leave `client_server` out";
+        refuse("strategy.name", message.to_owned());
+    }
+    if !spread {
+        for key in [
+            "role",
+            "host",
+            "port",
+            "runners_per_process",
+            "restarts",
+            "keep_runners",
+        ] {
+            let key = format!("strategy.{key}");
+            if root.at(&key).is_some() {
+                refuse(&key, "this needs the strategy `client_server`".to_owned());
+            }
         }
     }
     let command = root.at("agent.command").map(|node| &node.value);

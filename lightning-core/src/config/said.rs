@@ -1,13 +1,16 @@
 //! What a run file says, in types. It has been held against the schema before.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::{
+    alerts::Alerts,
     data::{DataError, FileFormat, TaskFile},
-    run::StopWhen,
+    execution::ClientServer,
+    llm_proxy::ProxyModel,
+    run::{Prices, StopWhen},
     trainer::Resume,
     types::{Dataset, JsonObject, Llm, NamedResources, RolloutConfig, Secret},
 };
@@ -21,8 +24,8 @@ pub(super) struct Said {
     #[serde(default)]
     pub(super) datasets: Datasets,
     pub(super) resources: Option<NamedResources>,
-    #[serde(default)]
-    pub(super) store: StoreChoice,
+    /// If left out, where the trainer keeps them by itself.
+    pub(super) store: Option<StoreChoice>,
     pub(super) run_dir: Option<PathBuf>,
     #[serde(default)]
     pub(super) resume: Resume,
@@ -34,6 +37,11 @@ pub(super) struct Said {
     pub(super) rollout_config: RolloutLimits,
     #[serde(default)]
     pub(super) stop_when: StopWhen,
+    pub(super) prices: Option<PriceChoice>,
+    #[serde(default)]
+    pub(super) alerts: AlertRules,
+    pub(super) proxy: Option<Proxy>,
+    pub(super) strategy: Option<StrategyChoice>,
     pub(super) stop_grace_seconds: Option<f64>,
     pub(super) abort_grace_seconds: Option<f64>,
     pub(super) store_patience_seconds: Option<f64>,
@@ -42,6 +50,114 @@ pub(super) struct Said {
     pub(super) log: Log,
     #[serde(default)]
     pub(super) quiet: bool,
+}
+
+/// What models cost.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum PriceChoice {
+    File(PathBuf),
+    Table(Prices),
+}
+
+/// As [`Alerts`], but what is left out is the default.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct AlertRules {
+    failures: Option<f64>,
+    missing_rewards: Option<f64>,
+    time_outs: Option<f64>,
+    no_progress_seconds: Option<f64>,
+    oldest_queued_seconds: Option<f64>,
+    no_reward_at_all: Option<bool>,
+    webhook: Option<Secret>,
+}
+
+impl AlertRules {
+    pub(super) fn alerts(&self) -> Alerts {
+        let mut alerts = Alerts::default();
+        let shares: [(Option<f64>, fn(Alerts, f64) -> Alerts); 3] = [
+            (self.failures, Alerts::failures),
+            (self.missing_rewards, Alerts::missing_rewards),
+            (self.time_outs, Alerts::time_outs),
+        ];
+        for (share, set) in shares {
+            if let Some(share) = share {
+                alerts = set(alerts, share);
+            }
+        }
+        // The schema has them positive; what is too long for the type is as good as never.
+        let time = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        if let Some(seconds) = self.no_progress_seconds {
+            alerts = alerts.no_progress(time(seconds));
+        }
+        if let Some(seconds) = self.oldest_queued_seconds {
+            alerts = alerts.oldest_queued(time(seconds));
+        }
+        if let Some(alert) = self.no_reward_at_all {
+            alerts = alerts.no_reward_at_all(alert);
+        }
+        if let Some(url) = &self.webhook {
+            alerts = alerts.webhook(url.expose());
+        }
+        alerts
+    }
+}
+
+/// The LLM proxy of the run.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Proxy {
+    pub(super) models: Vec<ProxyModel>,
+    pub(super) host: Option<String>,
+    #[serde(default)]
+    pub(super) port: u16,
+    pub(super) public_url: Option<String>,
+    pub(super) token: Option<Secret>,
+}
+
+/// Where algorithm and runners live.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct StrategyChoice {
+    pub(super) name: StrategyName,
+    role: Option<String>,
+    host: Option<String>,
+    port: Option<u16>,
+    runners_per_process: Option<usize>,
+    restarts: Option<u32>,
+    #[serde(default)]
+    keep_runners: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StrategyName {
+    SharedMemory,
+    ClientServer,
+}
+
+impl StrategyChoice {
+    /// The strategy of processes, if it is that one.
+    pub(super) fn client_server(&self) -> Option<ClientServer> {
+        if self.name == StrategyName::SharedMemory {
+            return None;
+        }
+        let mut strategy = ClientServer::new()
+            .runners_per_process(self.runners_per_process.unwrap_or(1))
+            .keep_runners(self.keep_runners);
+        // The schema knows the same roles.
+        if let Some(Ok(role)) = self.role.as_deref().map(str::parse) {
+            strategy = strategy.role(role);
+        }
+        if let Some(host) = &self.host {
+            strategy = strategy.host(host);
+        }
+        if let Some(port) = self.port {
+            strategy = strategy.port(port);
+        }
+        if let Some(restarts) = self.restarts {
+            strategy = strategy.restarts(restarts);
+        }
+        Some(strategy)
+    }
 }
 
 /// Something registered, with its parameters.
@@ -182,15 +298,6 @@ impl Tasks {
 pub(super) struct StoreChoice {
     pub(super) url: String,
     pub(super) token: Option<Secret>,
-}
-
-impl Default for StoreChoice {
-    fn default() -> Self {
-        Self {
-            url: "memory:".to_owned(),
-            token: None,
-        }
-    }
 }
 
 impl<'de> Deserialize<'de> for StoreChoice {

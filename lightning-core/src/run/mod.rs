@@ -390,7 +390,7 @@ impl RunContext {
             seconds: self.seconds(),
             best_score: scores.best,
             rounds_without_improvement: scores.rounds_without_improvement,
-            stop_file_exists: self.stop_when().stop_file_exists(),
+            stop_files: self.stop_when().stop_files(),
             cancelled: self.is_cancelled(),
         }
     }

@@ -10,12 +10,18 @@ use serde::{Deserialize, Serialize};
 
 /// When a run should stop: as soon as one of the limits is reached. All of them are optional.
 ///
+/// Conditions can be put together: [`any`](Self::any) of several, or [`all`](Self::all) of several at the same time.
+///
 /// ```
 /// use lightning_core::run::{Achieved, StopReason, StopWhen};
 ///
 /// let stop = StopWhen::never().rollouts(1000).score(0.95);
 /// let achieved = Achieved { rollouts: 40, best_score: Some(0.97), ..Achieved::default() };
 /// assert_eq!(stop.reason(&achieved), Some(StopReason::Score));
+///
+/// // A good score alone is not enough before 100 rollouts.
+/// let sure = StopWhen::never().all([StopWhen::never().score(0.95), StopWhen::never().rollouts(100)]);
+/// assert_eq!(sure.reason(&achieved), None);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -28,6 +34,10 @@ pub struct StopWhen {
     score: Option<f64>,
     rounds_without_improvement: Option<u64>,
     file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    any: Vec<StopWhen>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    all: Vec<StopWhen>,
 }
 
 /// A condition that takes the place of a run's own while the run goes on. A clone is the same.
@@ -61,14 +71,14 @@ pub struct Achieved {
     pub best_score: Option<f64>,
     /// How many rounds have passed since the best one.
     pub rounds_without_improvement: u64,
-    /// Whether the stop file is there.
-    pub stop_file_exists: bool,
+    /// The stop files that are there.
+    pub stop_files: Vec<PathBuf>,
     /// Whether somebody asked the run to stop.
     pub cancelled: bool,
 }
 
 /// Why a run should stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StopReason {
@@ -90,6 +100,8 @@ pub enum StopReason {
     Time,
     /// There was no improvement for too many rounds.
     NoImprovement,
+    /// Several conditions that were to hold together do.
+    Together,
 }
 
 impl StopWhen {
@@ -133,7 +145,7 @@ impl StopWhen {
 
     /// Whether what models cost is a condition.
     pub(crate) fn needs_prices(&self) -> bool {
-        self.cost.is_some()
+        self.cost.is_some() || self.parts().any(Self::needs_prices)
     }
 
     /// After so many seconds.
@@ -164,13 +176,47 @@ impl StopWhen {
         self
     }
 
+    /// Also when one of these holds.
+    #[must_use]
+    pub fn any(mut self, conditions: impl IntoIterator<Item = Self>) -> Self {
+        self.any.extend(conditions);
+        self
+    }
+
+    /// Also when all of these hold at the same time. Called again, it adds to them; without any, it is as if it was not called.
+    #[must_use]
+    pub fn all(mut self, conditions: impl IntoIterator<Item = Self>) -> Self {
+        self.all.extend(conditions);
+        self
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Self> {
+        self.any.iter().chain(&self.all)
+    }
+
     /// Why to stop now, if at all. With several reasons, the first in the order of [`StopReason`].
     pub fn reason(&self, achieved: &Achieved) -> Option<StopReason> {
+        if achieved.cancelled {
+            return Some(StopReason::Cancelled);
+        }
+        let parts = self.any.iter().filter_map(|one| one.reason(achieved));
+        let together = !self.all.is_empty() && self.all.iter().all(|one| one.reason(achieved).is_some());
+        let together = together.then_some(StopReason::Together);
+        let own = self.own_reason(achieved);
+        own.into_iter().chain(parts).chain(together).min()
+    }
+
+    /// Why to stop now, by the limits of this one.
+    fn own_reason(&self, achieved: &Achieved) -> Option<StopReason> {
         let reached = |limit: Option<u64>, value: u64| limit.is_some_and(|limit| value >= limit);
         let passed = |limit: Option<f64>, value: f64| limit.is_some_and(|limit| value >= limit);
         let reasons = [
-            (achieved.cancelled, StopReason::Cancelled),
-            (achieved.stop_file_exists, StopReason::File),
+            (
+                self.file
+                    .as_ref()
+                    .is_some_and(|path| achieved.stop_files.contains(path)),
+                StopReason::File,
+            ),
             (
                 achieved.best_score.is_some_and(|best| passed(self.score, best)),
                 StopReason::Score,
@@ -199,8 +245,10 @@ impl StopWhen {
             .find_map(|(holds, reason)| holds.then_some(reason))
     }
 
-    pub(super) fn stop_file_exists(&self) -> bool {
-        self.file.as_ref().is_some_and(|path| path.exists())
+    /// The stop files that are there. Looks at the disk.
+    pub(super) fn stop_files(&self) -> Vec<PathBuf> {
+        let own = self.file.iter().filter(|path| path.exists()).cloned();
+        own.chain(self.parts().flat_map(Self::stop_files)).collect()
     }
 }
 
@@ -219,7 +267,12 @@ impl fmt::Display for StopWhen {
                 .as_ref()
                 .map(|path| format!("the file {}", path.display())),
         ];
-        let limits: Vec<String> = limits.into_iter().flatten().collect();
+        let any = self.any.iter().filter(|one| **one != Self::default());
+        let any = any.map(ToString::to_string);
+        let all = self.all.iter().map(|one| format!("({one})"));
+        let all: Vec<String> = all.collect();
+        let all = (!all.is_empty()).then(|| all.join(" and "));
+        let limits: Vec<String> = limits.into_iter().flatten().chain(any).chain(all).collect();
         if limits.is_empty() {
             f.write_str("none")
         } else {
@@ -240,6 +293,7 @@ impl fmt::Display for StopReason {
             Self::Cost => "the limit of cost was reached",
             Self::Time => "the time is up",
             Self::NoImprovement => "no improvement for too many rounds",
+            Self::Together => "conditions that were to hold together do",
         })
     }
 }
@@ -323,6 +377,53 @@ mod tests {
             Some(StopReason::Cancelled)
         );
         assert_eq!(StopWhen::never().reason(&achieved), Some(StopReason::Cancelled));
+    }
+
+    #[test]
+    fn conditions_that_are_put_together_hold_by_any_or_by_all() {
+        let of = StopWhen::never;
+        let achieved = |rollouts, score| Achieved {
+            rollouts,
+            best_score: Some(score),
+            ..Achieved::default()
+        };
+        let any = of().seconds(9.0).any([of().rollouts(10), of().score(1.0)]);
+        let all = of().all([of().rollouts(10), of().score(1.0)]);
+        for (rollouts, score, by_any, by_all) in [
+            (9, 0.0, None, None),
+            (10, 0.0, Some(StopReason::Rollouts), None),
+            (9, 1.0, Some(StopReason::Score), None),
+            (10, 1.0, Some(StopReason::Score), Some(StopReason::Together)),
+        ] {
+            let achieved = achieved(rollouts, score);
+            assert_eq!(any.reason(&achieved), by_any, "{rollouts} {score}");
+            assert_eq!(all.reason(&achieved), by_all, "{rollouts} {score}");
+        }
+        assert_eq!(
+            of().all([]).reason(&achieved(10, 1.0)),
+            None,
+            "nothing never holds"
+        );
+        assert_eq!(of().all([of()]).reason(&achieved(10, 1.0)), None);
+        let nested = of().all([of().any([of().rollouts(1), of().cost(2.0)]), of().score(1.0)]);
+        assert_eq!(nested.reason(&achieved(1, 1.0)), Some(StopReason::Together));
+        assert!(nested.needs_prices() && !all.needs_prices());
+        assert_eq!(any.to_string(), "9 s, or 10 rollouts, or a score of 1");
+        assert_eq!(all.to_string(), "(10 rollouts) and (a score of 1)");
+        let read: StopWhen = serde_json::from_str(r#"{"all": [{"rollouts": 10}, {"score": 1}]}"#).unwrap();
+        assert_eq!(read, all);
+    }
+
+    #[test]
+    fn each_stop_file_stands_for_its_own_condition() {
+        let stop = StopWhen::never().all([StopWhen::never().file("a"), StopWhen::never().file("b")]);
+        let there = |files: &[&str]| Achieved {
+            stop_files: files.iter().map(PathBuf::from).collect(),
+            ..Achieved::default()
+        };
+        assert_eq!(stop.reason(&there(&["a"])), None);
+        assert_eq!(stop.reason(&there(&["a", "b"])), Some(StopReason::Together));
+        assert_eq!(StopWhen::never().file("a").reason(&there(&["b"])), None);
     }
 
     #[test]

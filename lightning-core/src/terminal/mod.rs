@@ -21,5 +21,7 @@ mod text;
 pub use banner::Banner;
 pub use progress::TerminalProgress;
 pub use screen::Screen;
+#[cfg(feature = "cli")]
+pub(crate) use screen::output_columns;
 pub use summary::RunSummary;
 pub(crate) use text::{Rows, count, counted, duration, number};

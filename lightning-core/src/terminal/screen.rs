@@ -44,6 +44,13 @@ struct Shared {
     is_stderr: bool,
 }
 
+/// The columns of the process's standard output, if that is a terminal.
+#[cfg(feature = "cli")]
+pub(crate) fn output_columns() -> Option<usize> {
+    let term = Term::stdout();
+    term.is_term().then(|| usize::from(term.size().1))
+}
+
 /// What is written to. A clone writes to the same.
 #[derive(Clone)]
 struct Canvas {

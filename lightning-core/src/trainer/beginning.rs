@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     ids::{IdSource as _, RandomIds},
+    report,
     run::{
         AlgorithmIdentity, RunError, RunFolder, RunLock, digest, digest_of_resources, on_the_disk,
         remove_temporary,
@@ -210,10 +211,14 @@ fn put_away(folder: &RunFolder, run_id: &str) -> Result<(), RunError> {
     Ok(())
 }
 
-/// When something was last written to the folder.
+/// When the run last wrote to the folder. The page may be newer: whoever looks at the run makes it anew.
 fn last_written(folder: &RunFolder) -> Option<Timestamp> {
     let entries = fs::read_dir(folder.path()).ok()?;
-    let times = entries.filter_map(|entry| entry.ok()?.metadata().ok()?.modified().ok());
+    let written = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry.ok().filter(|entry| entry.file_name() != report::PAGE)?;
+        entry.metadata().ok()?.modified().ok()
+    };
+    let times = entries.filter_map(written);
     let since_epoch = times.max()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     Some(Timestamp::from_secs_f64(since_epoch.as_secs_f64()))
 }

@@ -4,7 +4,11 @@ use std::fmt;
 
 use tokio::sync::watch;
 
-use crate::run::{StopSwitch, StopWhen};
+use crate::{
+    alerts::Alerts,
+    run::{StopSwitch, StopWhen},
+    types::RolloutConfig,
+};
 
 /// Changes a run while it goes on, see [`TrainerBuilder::controls`](super::TrainerBuilder::controls). A clone changes the
 /// same runs.
@@ -26,6 +30,8 @@ use crate::run::{StopSwitch, StopWhen};
 pub struct Controls {
     n_runners: watch::Sender<Option<usize>>,
     pub(super) stop_when: StopSwitch,
+    alerts: watch::Sender<Option<Alerts>>,
+    rollout_config: watch::Sender<Option<RolloutConfig>>,
 }
 
 impl Controls {
@@ -42,6 +48,26 @@ impl Controls {
     /// When the run stops by itself, from now on.
     pub fn set_stop_when(&self, condition: StopWhen) {
         self.stop_when.set(condition);
+    }
+
+    /// What the run is watched for, from now on. Where alerts are sent stays as it was.
+    pub fn set_alerts(&self, alerts: Alerts) {
+        self.alerts.send_replace(Some(alerts));
+    }
+
+    /// The time limits and retries of rollouts that the algorithm enqueues from now on without any of their own.
+    pub fn set_rollout_config(&self, config: RolloutConfig) {
+        self.rollout_config.send_replace(Some(config));
+    }
+
+    /// The rules for alerts, where that was said.
+    pub(super) fn alerts(&self) -> watch::Receiver<Option<Alerts>> {
+        self.alerts.subscribe()
+    }
+
+    /// The limits of rollouts, where that was said.
+    pub(super) fn rollout_config(&self) -> watch::Receiver<Option<RolloutConfig>> {
+        self.rollout_config.subscribe()
     }
 
     /// How many runners are wanted, where that was said.

@@ -1,5 +1,7 @@
 //! Fills what the algorithm leaves open.
 
+use tokio::sync::watch;
+
 use crate::{
     semconv,
     store::{Command, Request, StoreLayer},
@@ -9,12 +11,17 @@ use crate::{
 /// Gives rollouts without time limits and retries those of the trainer, and says which run they belong to.
 pub(super) struct Defaults {
     pub(super) config: RolloutConfig,
+    /// What takes its place while the run goes on.
+    pub(super) changed: watch::Receiver<Option<RolloutConfig>>,
     pub(super) run_id: String,
 }
 
 impl Defaults {
     fn fill(&self, new: &mut NewRollout) {
-        new.config.get_or_insert_with(|| self.config.clone());
+        new.config.get_or_insert_with(|| {
+            let changed = self.changed.borrow();
+            changed.as_ref().unwrap_or(&self.config).clone()
+        });
         let notes = new.metadata.get_or_insert_default();
         notes
             .entry(semconv::RUN_ID)

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -32,10 +33,17 @@ pub(super) struct Health {
     webhook: Mutex<Option<Webhook>>,
     delivery: Mutex<Option<Delivery>>,
     ended: CancellationToken,
+    /// Rules that take the place of those that the run began with.
+    changed: watch::Receiver<Option<Alerts>>,
 }
 
 impl Health {
-    pub(super) fn new(alerts: &Alerts, run_id: &str, screen: Option<Screen>) -> Arc<Self> {
+    pub(super) fn new(
+        alerts: &Alerts,
+        changed: watch::Receiver<Option<Alerts>>,
+        run_id: &str,
+        screen: Option<Screen>,
+    ) -> Arc<Self> {
         let clock = Arc::new(SystemClock::new());
         let webhook = alerts.webhook_url().map(|url| {
             let (webhook, delivery) = Webhook::new(url.to_owned(), run_id.to_owned());
@@ -49,6 +57,7 @@ impl Health {
             webhook: Mutex::new(webhook),
             delivery: Mutex::new(delivery),
             ended: CancellationToken::new(),
+            changed,
         })
     }
 
@@ -102,14 +111,29 @@ impl Health {
 
     /// Checks what breaks rules by the passing of time, at the moments at which that can be.
     async fn look(&self, store: &dyn Store) -> std::convert::Infallible {
+        let mut changed = self.changed.clone();
+        changed.mark_changed();
         loop {
             let (next, wants_queue) = {
                 let watch = self.watch();
                 (watch.next_check(self.clock.now()), watch.wants_oldest_queued())
             };
-            match next {
-                Some(at) => self.clock.sleep_past(at).await,
-                None => std::future::pending().await,
+            let due = async {
+                match next {
+                    Some(at) => self.clock.sleep_past(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                // Without a sender nothing changes any more.
+                Ok(()) = changed.changed() => {
+                    let rules = changed.borrow_and_update().clone();
+                    if let Some(rules) = rules {
+                        self.watch().set_alerts(rules);
+                    }
+                }
+                else => std::future::pending().await,
             }
             if wants_queue {
                 let queued = RolloutQuery {

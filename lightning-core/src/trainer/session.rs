@@ -96,10 +96,16 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             Arc::clone(&store),
             Defaults {
                 config: parts.rollout_config.clone(),
+                changed: parts.controls.rollout_config(),
                 run_id: beginning.run_id.clone(),
             },
         ));
-        let health = Health::new(&parts.alerts, &beginning.run_id, parts.screen.clone());
+        let health = Health::new(
+            &parts.alerts,
+            parts.controls.alerts(),
+            &beginning.run_id,
+            parts.screen.clone(),
+        );
         let watcher = Arc::clone(&health);
         let mut run = RunContext::builder(beginning.run_id.clone(), Arc::clone(&filled))
             .seconds_before(beginning.seconds_before())

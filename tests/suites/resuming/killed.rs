@@ -1,7 +1,7 @@
 //! A prompt search that is killed with SIGKILL at random moments ends as one that nobody disturbs.
 //!
 //! `LIGHTNING_RESUME_SEED` repeats the moments of an earlier test as far as the machine lets it, and `LIGHTNING_RESUME_KILLS`
-//! sets how often it is killed (20 times unless told).
+//! sets how often each is killed (APO 20 times, the others 5 times, unless told).
 
 use std::{
     collections::HashMap,
@@ -33,18 +33,19 @@ fn setting(name: &str) -> Option<u64> {
     )
 }
 
-fn search(folder: &Path, n_runners: usize) -> Command {
+fn search(folder: &Path, n_runners: usize, algorithm: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_resumable"));
     command
         .arg(folder)
         .arg(SEED.to_string())
         .arg(n_runners.to_string())
+        .arg(algorithm)
         .stdout(Stdio::null());
     command
 }
 
-fn run(folder: &Path, n_runners: usize) {
-    let output = search(folder, n_runners).output().unwrap();
+fn run(folder: &Path, n_runners: usize, algorithm: &str) {
+    let output = search(folder, n_runners, algorithm).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
 }
@@ -68,7 +69,14 @@ fn trajectory(folder: &Path) -> Trajectory {
     Trajectory {
         output: report["output"].clone(),
         rollouts: json!([report["rollouts"]["succeeded"], report["rollouts"]["failed"]]),
-        model_usage: report["model_usage"].clone(),
+        // What attempts have called that were broken off has been called, and counts.
+        model_usage: report["model_usage"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|used| used["role"] != "agent")
+            .cloned()
+            .collect(),
         metrics: metrics_of(folder),
         steps: steps.len(),
         evaluations: evaluations(folder),
@@ -125,25 +133,42 @@ fn evaluations(folder: &Path) -> usize {
 
 #[test]
 fn a_search_that_is_killed_ends_as_one_that_nobody_disturbs() {
-    let kills = setting("LIGHTNING_RESUME_KILLS").unwrap_or(20);
+    let expected = killed_ends_as_undisturbed("apo", 20);
+    assert!(expected.evaluations > 50 && expected.steps > 10, "{expected:?}");
+}
+
+#[test]
+fn the_other_searches_that_are_killed_end_as_those_that_nobody_disturbs() {
+    for (algorithm, steps) in [("few_shot", 0), ("random_search", 8), ("select_prompt", 0)] {
+        let expected = killed_ends_as_undisturbed(algorithm, 5);
+        assert!(
+            expected.evaluations > 40 && expected.steps == steps,
+            "{algorithm}: {expected:?}"
+        );
+    }
+}
+
+/// Kills a search so often, unless the environment says how often, and compares each folder that comes to its end with what an
+/// undisturbed search leaves, which it gives.
+fn killed_ends_as_undisturbed(algorithm: &str, kills: u64) -> Trajectory {
+    let kills = setting("LIGHTNING_RESUME_KILLS").unwrap_or(kills);
     let seed = setting("LIGHTNING_RESUME_SEED").unwrap_or_else(|| rand::rng().random());
-    println!("LIGHTNING_RESUME_SEED={seed}");
+    println!("{algorithm}: LIGHTNING_RESUME_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
 
     let scratch = Scratch::on_disk();
     let undisturbed = scratch.path("undisturbed");
     let began = Instant::now();
-    run(&undisturbed, 4);
+    run(&undisturbed, 4, algorithm);
     let took = began.elapsed();
     let expected = trajectory(&undisturbed);
-    assert!(expected.evaluations > 50 && expected.steps > 10, "{expected:?}");
 
     let (mut killed, mut lives) = (0, 0);
     for folder in 0.. {
         let folder = scratch.path(&format!("killed-{folder}"));
         loop {
             lives += 1;
-            let mut child = search(&folder, random.random_range(1..=8))
+            let mut child = search(&folder, random.random_range(1..=8), algorithm)
                 .stderr(Stdio::piped())
                 .spawn()
                 .unwrap();
@@ -176,15 +201,16 @@ fn a_search_that_is_killed_ends_as_one_that_nobody_disturbs() {
             break;
         }
     }
-    println!("{killed} kills in {lives} lives; undisturbed it takes {took:?}");
+    println!("{algorithm}: {killed} kills in {lives} lives; undisturbed it takes {took:?}");
+    expected
 }
 
 #[test]
 fn the_number_of_runners_does_not_show_in_the_results() {
     let scratch = Scratch::on_disk();
     let (one, eight) = (scratch.path("one"), scratch.path("eight"));
-    run(&one, 1);
-    run(&eight, 8);
+    run(&one, 1, "apo");
+    run(&eight, 8, "apo");
     assert_eq!(trajectory(&one), trajectory(&eight));
     assert!(metrics_of(&one).lines().count() > 2);
 }
@@ -193,9 +219,9 @@ fn the_number_of_runners_does_not_show_in_the_results() {
 fn a_folder_that_another_process_uses_is_refused() {
     let scratch = Scratch::on_disk();
     let folder = scratch.path("shared");
-    run(&folder, 2);
+    run(&folder, 2, "apo");
     let lock = lightning_core::run::RunFolder::at(&folder).lock().unwrap();
-    let output = search(&folder, 2).output().unwrap();
+    let output = search(&folder, 2, "apo").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(

@@ -2,6 +2,7 @@
 
 mod reload;
 mod schema;
+mod sections;
 
 use std::{
     fs,
