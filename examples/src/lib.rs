@@ -6,3 +6,5 @@ pub mod invoices;
 pub mod model;
 #[cfg(feature = "model")]
 pub mod simulated;
+#[cfg(feature = "learn")]
+pub mod small_model;

@@ -164,5 +164,8 @@ pub fn digest_of_weights(folder: impl AsRef<Path>) -> Result<String, TrainError>
         let digest = hash.finalize();
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     };
-    digest().map_err(|source| TrainError::File { path: path.clone(), source })
+    digest().map_err(|source| TrainError::File {
+        path: path.clone(),
+        source,
+    })
 }

@@ -89,7 +89,9 @@ impl Collector {
     /// The resources, and which weights are served.
     pub(super) fn with_checkpoint(&self, found: &FineTuned) -> NamedResources {
         let checkpoint = json!({"version": found.version, "sha256": found.sha256});
-        self.resources.clone().with("checkpoint", Resource::json(checkpoint))
+        self.resources
+            .clone()
+            .with("checkpoint", Resource::json(checkpoint))
     }
 
     /// Has each task tried so many times. Each time is an evaluation of its own, with a seed of its own.

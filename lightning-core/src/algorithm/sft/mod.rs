@@ -5,22 +5,28 @@ mod passes;
 mod replay;
 mod serve;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{
-    passes::PassRates,
-    serve::{ModelHost, ServeCheckpoint},
-};
 use self::{
     collect::{Collected, Collector, Draw},
     replay::Replay,
+};
+pub use self::{
+    passes::PassRates,
+    serve::{ModelHost, ServeCheckpoint},
 };
 use super::prompt_search::{Halt, stream};
 use crate::{
     adapter::{ProxyToTriplets, TraceAdapter, Triplets},
     algo,
+    ids::{IdSource as _, RandomIds},
     inject::Injectable,
     lm::TrainOptions,
     run::{RunContext, RunError, on_the_disk},
@@ -172,7 +178,10 @@ pub async fn sft<T: Task>(
         samples_per_task,
     };
     let mut found = tuning.begin().await?;
-    match tuning.go(&mut found, iterations, (val_samples, test_samples)).await {
+    match tuning
+        .go(&mut found, iterations, (val_samples, test_samples))
+        .await
+    {
         Ok(()) | Err(Halt::Stopped) => Ok(found),
         Err(Halt::Failed(error)) => Err(error),
     }
@@ -258,7 +267,9 @@ impl<T: Task> Tuning<T> {
         };
         let kept: String = self
             .run
-            .memo("the model to begin with", async { Ok::<_, RunError>(digest.clone()) })
+            .memo("the model to begin with", async {
+                Ok::<_, RunError>(digest.clone())
+            })
             .await?;
         anyhow::ensure!(
             kept == digest,
@@ -297,13 +308,18 @@ impl<T: Task> Tuning<T> {
             let mut iteration = self.iterate(number, found).await?;
             self.serve(found).await?;
             let samples = if number == iterations { 0 } else { val_samples };
-            iteration.val = self.measure(&format!("iteration {number}"), found, samples).await?;
+            iteration.val = self
+                .measure(&format!("iteration {number}"), found, samples)
+                .await?;
             if let Some(val) = &iteration.val {
                 self.run.log_metric("val_pass_at_1", number as u64, val.pass_at_1);
             }
             // The last one is measured better in the end.
             if number < iterations {
-                let score = iteration.val.as_ref().map_or(iteration.reward, |val| val.pass_at_1);
+                let score = iteration
+                    .val
+                    .as_ref()
+                    .map_or(iteration.reward, |val| val.pass_at_1);
                 self.run.report_score(score);
             }
             found.iterations.push(iteration);
@@ -320,7 +336,8 @@ impl<T: Task> Tuning<T> {
                 last.val = Some(after.clone());
             }
             self.run.log_metric("test_pass_at_1", step, after.pass_at_1);
-            self.run.log_metric(format!("test_pass_at_{}", after.k), step, after.pass_at_k);
+            self.run
+                .log_metric(format!("test_pass_at_{}", after.k), step, after.pass_at_k);
         }
         Ok(())
     }
@@ -331,7 +348,10 @@ impl<T: Task> Tuning<T> {
         let log = |name: &str, value: f64| self.run.log_metric(name, number as u64, value);
         log("reward", collected.reward);
         log("train_pass_at_1", collected.passes.pass_at_1);
-        log(&format!("train_pass_at_{}", collected.passes.k), collected.passes.pass_at_k);
+        log(
+            &format!("train_pass_at_{}", collected.passes.k),
+            collected.passes.pass_at_k,
+        );
         log("kept", collected.kept as f64);
         log("collect_tokens_per_second", collected.tokens_per_second());
         let into = self.folder("checkpoints")?.join(format!("{number:04}"));
@@ -384,7 +404,7 @@ impl<T: Task> Tuning<T> {
         self.run.memo(format!("{name}: collected"), make).await
     }
 
-    async fn train(&self, number: usize, found: &FineTuned, into: &std::path::Path) -> Result<Lesson, Halt> {
+    async fn train(&self, number: usize, found: &FineTuned, into: &Path) -> Result<Lesson, Halt> {
         let make = async {
             let samples = self.folder("replay")?.join("selected.jsonl");
             let count = self.replay.select(number, &samples).await?;
@@ -401,10 +421,12 @@ impl<T: Task> Tuning<T> {
             }
             let mut options = self.options;
             options.seed = rand::RngExt::random(&mut stream(self.run.seed(), "training", &[number]));
+            // Under a name of its own: the process of a run that was killed may still be writing.
+            let aside = format!("trained-{number:04}-{}", RandomIds.hex(8));
             let job = TrainJob {
                 model: found.model.clone(),
                 samples,
-                into: into.to_owned(),
+                into: self.run.temp_dir()?.join(aside),
                 options,
             };
             let mut progress = None;
@@ -418,6 +440,8 @@ impl<T: Task> Tuning<T> {
                 trained = train => trained.map_err(anyhow::Error::from)?,
                 () = self.run.cancelled() => return Err(Halt::Stopped),
             };
+            let (aside, into) = (job.into, into.to_owned());
+            on_the_disk(move || put(&aside, &into)).await?;
             Ok(Lesson {
                 samples: count,
                 trained: Some(trained),
@@ -467,10 +491,29 @@ impl<T: Task> Tuning<T> {
     /// A folder within the run's.
     fn folder(&self, name: &str) -> Result<PathBuf, Halt> {
         let path = self.run.dir()?.join(name);
-        std::fs::create_dir_all(&path)
+        fs::create_dir_all(&path)
             .map_err(|error| anyhow::Error::from(error).context(format!("cannot make {}", path.display())))?;
         Ok(path)
     }
+}
+
+/// Gives a trained model its place.
+fn put(aside: &Path, into: &Path) -> Result<(), RunError> {
+    let put = || {
+        if into.exists() {
+            fs::remove_dir_all(into)?;
+        }
+        fs::rename(aside, into)?;
+        match into.parent().filter(|_| cfg!(unix)) {
+            Some(folder) => fs::File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    put().map_err(|source| RunError::Folder {
+        action: "write",
+        path: into.to_owned(),
+        source,
+    })
 }
 
 fn speed(trained: &Trained) -> f64 {

@@ -64,7 +64,12 @@ mod tests {
         for n in 1..12 {
             for c in 0..=n {
                 for k in 1..=n {
-                    let counted = 1.0 - if k > n - c { 0.0 } else { choose(n - c, k) / choose(n, k) };
+                    let counted = 1.0
+                        - if k > n - c {
+                            0.0
+                        } else {
+                            choose(n - c, k) / choose(n, k)
+                        };
                     assert!((pass(n, c, k) - counted).abs() < 1e-12, "{n} {c} {k}");
                 }
             }

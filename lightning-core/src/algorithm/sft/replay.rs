@@ -59,7 +59,11 @@ impl Replay {
     /// how many these are.
     pub(super) async fn select(&self, iteration: usize, into: &Path) -> Result<u64, RunError> {
         let (folder, room) = (self.folder.clone(), self.room);
-        let name = into.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = into
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         on_the_disk(move || {
             let mut all = Vec::new();
             for earlier in 1..=iteration {
@@ -129,15 +133,35 @@ mod tests {
     async fn the_best_are_selected_then_the_latest_and_nothing_twice() {
         let folder = RunFolder::temporary();
         let replay = Replay::at(folder.path().join("replay"), 3);
-        assert_eq!(replay.add(1, vec![kept(1, 1.0), kept(2, 0.5), kept(1, 1.0)]).await.unwrap(), 2);
-        assert_eq!(replay.add(2, vec![kept(1, 1.0), kept(3, 1.0), kept(4, 0.5)]).await.unwrap(), 2);
+        assert_eq!(
+            replay
+                .add(1, vec![kept(1, 1.0), kept(2, 0.5), kept(1, 1.0)])
+                .await
+                .unwrap(),
+            2
+        );
+        assert_eq!(
+            replay
+                .add(2, vec![kept(1, 1.0), kept(3, 1.0), kept(4, 0.5)])
+                .await
+                .unwrap(),
+            2
+        );
         // As it is when the iteration is done again.
-        assert_eq!(replay.add(2, vec![kept(1, 1.0), kept(3, 1.0), kept(4, 0.5)]).await.unwrap(), 2);
+        assert_eq!(
+            replay
+                .add(2, vec![kept(1, 1.0), kept(3, 1.0), kept(4, 0.5)])
+                .await
+                .unwrap(),
+            2
+        );
         let into = folder.path().join("replay/selected.jsonl");
         let mut selected = async |iteration| {
             let count = replay.select(iteration, &into).await.unwrap();
             let text = fs::read_to_string(&into).unwrap();
-            let samples = text.lines().map(|line| serde_json::from_str::<Sample>(line).unwrap());
+            let samples = text
+                .lines()
+                .map(|line| serde_json::from_str::<Sample>(line).unwrap());
             let tokens: Vec<u32> = samples.map(|sample| sample.tokens[1]).collect();
             assert_eq!(tokens.len() as u64, count);
             tokens
