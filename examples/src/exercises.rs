@@ -25,7 +25,7 @@ pub enum Subject {
 /// A question with its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Exercise {
-    /// What is asked, such as `sort 3142` or `17+285`.
+    /// What is asked, such as `3142` or `17+285`.
     pub question: String,
     /// The answer, such as `1234` or `302`.
     pub answer: String,
@@ -95,7 +95,7 @@ impl Subject {
                 let operands = sorted.iter().fold(1, |number, digit| number * 10 + digit);
                 let text = |digits: &[u64]| digits.iter().map(u64::to_string).collect::<String>();
                 let exercise = Exercise {
-                    question: format!("sort {}", text(&digits)),
+                    question: text(&digits),
                     answer: text(&sorted),
                 };
                 (exercise, is_held_out(operands))
@@ -117,12 +117,13 @@ mod tests {
     /// What the operands are, whatever their order.
     fn operands(exercise: &Exercise) -> Vec<u64> {
         let question = &exercise.question;
-        let mut operands: Vec<u64> = match question.strip_prefix("sort ") {
-            Some(digits) => digits.bytes().map(|digit| u64::from(digit - b'0')).collect(),
-            None => question
+        let mut operands: Vec<u64> = if question.contains('+') {
+            question
                 .split('+')
                 .map(|number| number.parse().unwrap())
-                .collect(),
+                .collect()
+        } else {
+            question.bytes().map(|digit| u64::from(digit - b'0')).collect()
         };
         operands.sort_unstable();
         operands

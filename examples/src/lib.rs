@@ -6,5 +6,7 @@ pub mod invoices;
 pub mod model;
 #[cfg(feature = "model")]
 pub mod simulated;
+#[cfg(feature = "learn")]
+pub mod small_model;
 #[cfg(feature = "sql")]
 pub mod sql;

@@ -22,7 +22,7 @@
 //! | `cli` | `config`: run files; `cli`: the program `lightning`, which runs them, runs a store, and looks into one |
 //! | `client` | `client`: a store behind a URL, also one of Python's `agl store`; `chat::HttpChat`: a model behind a URL |
 //! | `llm-proxy` | [`llm_proxy`]: the reverse proxy between agents and models, which records their calls |
-//! | `lm` | `lm`: a small language model that is trained and run in the process, on the CPU; with `server`, also `model_server`: that model behind an OpenAI-style endpoint |
+//! | `lm` | `lm`: a small language model that is trained and run in the process, on the CPU; `train_process`: that in a process of its own; `algorithm::sft`; with `server`, also `model_server`: that model behind an OpenAI-style endpoint |
 //! | `server` | `server`: any store over HTTP, in the wire format of `agentlightning==0.3.0`, with OTLP and metrics |
 //! | `sqlite` | [`store`]: `SqliteStore`, a durable store in one file, with SQLite compiled in |
 //! | `full` | all of the above |
@@ -68,6 +68,8 @@ pub mod terminal;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tracer;
+#[cfg(feature = "lm")]
+pub mod train_process;
 pub mod trainer;
 #[cfg(feature = "client")]
 mod transport;

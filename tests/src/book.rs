@@ -33,6 +33,10 @@ struct ManyProcesses;
 #[doc = include_str!("../../docs/src/llm-proxy.md")]
 struct LlmProxy;
 
+#[cfg(feature = "full")]
+#[doc = include_str!("../../docs/src/learning.md")]
+struct Learning;
+
 #[doc = include_str!("../../docs/src/store.md")]
 struct Store;
 

@@ -3,6 +3,8 @@
 #[cfg(doctest)]
 mod book;
 pub mod crash;
+#[cfg(feature = "full")]
+pub mod learning;
 pub mod model;
 pub mod scratch;
 pub mod tier;

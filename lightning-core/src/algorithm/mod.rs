@@ -12,6 +12,7 @@
 //! | [`apo`] | improves a prompt by what a model says about its failures |
 //! | [`random_search`] | keeps the best of prompts that a model makes up; what `apo` has to beat |
 //! | [`few_shot`] | adds solved tasks to a prompt as examples; what `apo` has to beat, too |
+//! | `sft` | trains a small model on the best of its own answers; with the feature `lm` |
 
 mod apo;
 mod baseline;
@@ -22,6 +23,8 @@ mod output;
 mod prompt_search;
 mod random_search;
 mod select_prompt;
+#[cfg(feature = "lm")]
+mod sft;
 
 use std::{any::type_name, borrow::Cow, future::Future, pin::Pin, sync::Arc};
 
@@ -36,6 +39,8 @@ pub use output::AlgoOutput;
 pub use prompt_search::{BatchScore, Candidate, OptimizedPrompt, Origin, Rejection, RejectionReason};
 pub use random_search::{RandomSearch, random_search};
 pub use select_prompt::{PromptScore, SelectPrompt, SelectedPrompt, select_prompt};
+#[cfg(feature = "lm")]
+pub use sft::{FineTuned, Iteration, ModelHost, PassRates, ServeCheckpoint, Sft, sft};
 
 pub use crate::inject::Requirement;
 use crate::{functional::ParamError, inject::InjectErrors, types::JsonObject};

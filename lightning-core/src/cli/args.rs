@@ -52,6 +52,17 @@ pub(super) enum Task {
     /// Serve a small language model, until Ctrl-C or SIGTERM.
     #[cfg(feature = "lm")]
     ServeModel(ServeModelArgs),
+    /// Train a small language model: one JSON line for each step, and one for the result.
+    #[cfg(feature = "lm")]
+    Train(TrainArgs),
+}
+
+#[cfg(feature = "lm")]
+#[derive(Debug, ClapArgs)]
+pub(super) struct TrainArgs {
+    /// A file of JSON: `model` and `into` are folders, `samples` is a file with one `{"tokens": […], "weights": […]}` a line,
+    /// and `options` says how.
+    pub(super) job: PathBuf,
 }
 
 #[cfg(feature = "lm")]

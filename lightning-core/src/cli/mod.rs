@@ -16,6 +16,7 @@
 //! lightning store export sqlite:run.db      everything in it, as lines of JSON; `import`, `check`, `archive`, `purge`
 //! lightning token new --role runner --file tokens
 //! lightning serve-model DIR                serve a small language model (with the feature `lm`)
+//! lightning train JOB.json                 train one
 //! ```
 //!
 //! A program with algorithms and agents of its own gets all of this by [`main_with`].
@@ -32,6 +33,8 @@ mod run;
 mod serve;
 #[cfg(feature = "lm")]
 mod serve_model;
+#[cfg(feature = "lm")]
+mod train;
 mod table;
 mod token;
 mod whole;
@@ -67,6 +70,10 @@ pub fn main() -> ExitCode {
 /// }
 /// ```
 pub fn main_with(setup: impl Into<Setup>) -> ExitCode {
+    #[cfg(feature = "lm")]
+    if let Some(code) = crate::train_process::train_process() {
+        return code;
+    }
     let setup = setup.into();
     let args = match Args::try_parse() {
         Ok(args) => args,
@@ -97,6 +104,8 @@ pub fn main_with(setup: impl Into<Setup>) -> ExitCode {
             Task::Token(task) => token::run(task).map(|()| ExitCode::SUCCESS),
             #[cfg(feature = "lm")]
             Task::ServeModel(options) => serve_model::run(options).await,
+            #[cfg(feature = "lm")]
+            Task::Train(options) => train::run(options).await,
         }
     });
     // What still runs, such as a parked read of standard input, must not hold the program up.

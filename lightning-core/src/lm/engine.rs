@@ -311,7 +311,7 @@ impl Engine {
         let (sender, events) = unbounded_channel();
         let job = Job {
             left: request.max_tokens.unwrap_or(room).min(room),
-            rng: StdRng::seed_from_u64(request.seed),
+            rng: generator(&request),
             sampling: Sampling {
                 temperature: request.temperature,
                 top_p: request.top_p,
@@ -347,6 +347,15 @@ impl Drop for Engine {
             let _ = thread.join();
         }
     }
+}
+
+/// The random numbers of a request. The prompt has its part in them: requests for many prompts often have one seed, and
+/// should not all have the same luck.
+fn generator(request: &GenerateRequest) -> StdRng {
+    let mixed = request.prompt.iter().fold(request.seed, |mixed, token| {
+        (mixed ^ u64::from(*token)).wrapping_mul(0x0100_0000_01b3).rotate_left(23)
+    });
+    StdRng::seed_from_u64(mixed)
 }
 
 /// A request under way.

@@ -31,9 +31,11 @@
 //! | `lightning::run` | evaluations that are given up, metrics that cannot be written |
 //! | `lightning::runner` | attempts that fail, heartbeats, a store that cannot be reached |
 //! | `lightning::server` | requests that failed or were refused, tokens; each request at `debug` |
+//! | `lightning::sft` | iterations of `sft` that have nothing to learn from |
 //! | `lightning::store` | what a store does by itself, such as ending attempts that ran into a time limit |
 //! | `lightning::testing` | the test kit |
 //! | `lightning::tracer` | spans that could not be stored |
+//! | `lightning::train_process` | processes that train |
 //! | `lightning::trainer` | beginning and end of a run, requests to stop |
 //!
 //! Messages are constant; what differs is in fields such as `rollout_id`, `attempt_id`, `worker_id`. No prompt and no
