@@ -3,6 +3,7 @@
 #[cfg(doctest)]
 mod book;
 pub mod crash;
+pub mod instant;
 pub mod model;
 pub mod scratch;
 pub mod tier;
