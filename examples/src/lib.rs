@@ -1,5 +1,6 @@
 //! What the examples share.
 
+pub mod exercises;
 pub mod invoices;
 #[cfg(feature = "model")]
 pub mod model;

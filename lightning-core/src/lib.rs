@@ -13,6 +13,7 @@
 //! | run all of it, or one task | [`trainer`], [`execution`], [`runner`] |
 //! | keep what happens | [`store`] |
 //! | watch it | [`terminal`], [`logging`] |
+//! | look at it afterwards | [`report`] |
 //! | test it | `testing`, with the feature of that name |
 //!
 //! | feature | what it adds |
@@ -44,6 +45,8 @@ pub mod execution;
 pub mod functional;
 pub mod ids;
 pub mod inject;
+#[cfg(any(feature = "llm-proxy", feature = "server"))]
+mod listening;
 pub mod llm_proxy;
 #[cfg(feature = "lm")]
 pub mod lm;
@@ -53,6 +56,7 @@ pub mod model_server;
 mod model_wire;
 pub mod prelude;
 pub mod registry;
+pub mod report;
 pub mod run;
 pub mod runner;
 pub mod semconv;

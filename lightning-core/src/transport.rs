@@ -1,13 +1,29 @@
 //! How our clients reach a server over HTTP. Knows nothing of what is said there.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use reqwest::Url;
+
+use crate::types::Secret;
 
 /// Why no client can be made.
 pub(crate) enum SetUpError {
     Http(reqwest::Error),
     Tls(rustls::Error),
+}
+
+impl SetUpError {
+    fn in_words(self) -> String {
+        match self {
+            Self::Http(error) => error.without_url().to_string(),
+            Self::Tls(error) => error.to_string(),
+        }
+    }
 }
 
 /// A client for the server of this URL, which follows no redirects: they would take the key elsewhere.
@@ -48,14 +64,59 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// Asks servers for small answers. One connection to a server serves many questions.
+#[derive(Default)]
+pub(crate) struct Asking {
+    clients: Mutex<HashMap<String, reqwest::Client>>,
+}
+
+/// How much of an answer is read.
+const LONGEST_ANSWER: usize = 64 << 10;
+
+impl Asking {
+    /// What is at an address, and with which status it came. Errors in words, without the address. Cancel safe.
+    pub(crate) async fn get(
+        &self,
+        url: &str,
+        key: Option<&Secret>,
+        timeout: Duration,
+    ) -> Result<(u16, Vec<u8>), String> {
+        let url = Url::parse(url).map_err(|error| format!("the address is no URL: {error}"))?;
+        let mut request = self.client_for(&url)?.get(url).timeout(timeout);
+        if let Some(key) = key {
+            request = request.bearer_auth(key.expose());
+        }
+        let in_words = |error: reqwest::Error| error.without_url().to_string();
+        let mut response = request.send().await.map_err(in_words)?;
+        let mut body = Vec::new();
+        while let Some(part) = response.chunk().await.map_err(in_words)? {
+            if body.len() + part.len() > LONGEST_ANSWER {
+                return Err(format!("the answer is longer than {LONGEST_ANSWER} bytes"));
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok((response.status().as_u16(), body))
+    }
+
+    fn client_for(&self, url: &Url) -> Result<reqwest::Client, String> {
+        let origin = url.origin().ascii_serialization();
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&origin) {
+            return Ok(client.clone());
+        }
+        let client = client_for(url, CONNECT_TIMEOUT).map_err(SetUpError::in_words)?;
+        clients.insert(origin, client.clone());
+        Ok(client)
+    }
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Sends JSON to an address, and wants to hear that it was taken. Errors in words, without the address, which may hold a
 /// password.
 pub(crate) async fn post_json(url: &str, body: Vec<u8>, timeout: Duration) -> Result<(), String> {
     let url = Url::parse(url).map_err(|error| format!("the address is no URL: {error}"))?;
-    let client = client_for(&url, timeout).map_err(|error| match error {
-        SetUpError::Http(error) => error.without_url().to_string(),
-        SetUpError::Tls(error) => error.to_string(),
-    })?;
+    let client = client_for(&url, timeout).map_err(SetUpError::in_words)?;
     let sent = client
         .post(url)
         .timeout(timeout)

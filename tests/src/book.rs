@@ -55,5 +55,8 @@ struct WatchARun;
 #[doc = include_str!("../../docs/src/when-a-run-goes-wrong.md")]
 struct WhenARunGoesWrong;
 
+#[doc = include_str!("../../docs/src/best-practice.md")]
+struct BestPractice;
+
 #[doc = include_str!("../../README.md")]
 struct Readme;

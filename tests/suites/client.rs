@@ -273,7 +273,7 @@ async fn breaking() -> (String, Arc<Mutex<Vec<String>>>) {
 async fn without_keys_only_what_does_no_harm_is_repeated() {
     let (url, posts) = breaking().await;
     let client = StoreClient::builder(&url)
-        .retry_for(Duration::from_millis(400))
+        .retry_for(Duration::from_secs(2))
         .build()
         .unwrap();
     let error = client.enqueue_rollout(new()).await.unwrap_err();

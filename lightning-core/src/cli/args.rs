@@ -67,6 +67,10 @@ pub(super) struct ServeModelArgs {
     /// What answers say about which weights wrote them.
     #[arg(long, default_value = "0")]
     pub(super) model_version: String,
+    /// A file with the tokens of those who may change the model while it is served: lines `ROLE TOKEN NAME`, of which those
+    /// with the role `admin` count. It is read again on SIGHUP. Without it nobody may.
+    #[arg(long, value_name = "FILE")]
+    pub(super) admin_token_file: Option<PathBuf>,
     /// How many requests are answered at the same time.
     #[arg(long, default_value_t = 32)]
     pub(super) batch: usize,

@@ -108,7 +108,7 @@ pub(super) async fn run(args: RunArgs, setup: &Setup) -> anyhow::Result<ExitCode
     match run.run().await {
         Ok(report) => {
             super::print(&format!("{:#}\n", report.output))?;
-            Ok(ExitCode::SUCCESS)
+            Ok(report.exit_code())
         }
         Err(error @ ConfigError::Invalid(_)) => Ok(refuse(&error)),
         Err(error) => Err(error.into()),

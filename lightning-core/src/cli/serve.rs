@@ -92,7 +92,7 @@ pub(super) async fn until(
 pub(super) const BROKEN_OFF: u8 = 130;
 
 /// Reads the tokens again. A file that cannot be used changes nothing.
-fn reload(tokens: &Tokens, file: &std::path::Path) {
+pub(super) fn reload(tokens: &Tokens, file: &std::path::Path) {
     match Tokens::read(file) {
         Ok(read) => {
             tokens.replace(&read);

@@ -7,17 +7,22 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     args::ServeModelArgs,
-    serve::{Signals, until},
+    serve::{Signals, reload, until},
 };
 use crate::{
     lm::{Checkpoint, Engine, EngineOptions, Served},
     logging::Logging,
     model_server::ModelServer,
+    server::Tokens,
 };
 
 pub(super) async fn run(args: ServeModelArgs) -> anyhow::Result<ExitCode> {
     let logging = Logging::new().levels(&args.log_level).context("--log-level")?;
     logging.without_recording().install()?;
+    let admins = match &args.admin_token_file {
+        Some(file) => Tokens::read(file)?,
+        None => Tokens::new(),
+    };
     let checkpoint = Checkpoint::load(&args.folder)?;
     let parameters = checkpoint.model.config().parameters();
     let options = EngineOptions {
@@ -32,13 +37,19 @@ pub(super) async fn run(args: ServeModelArgs) -> anyhow::Result<ExitCode> {
         format!("{}:{}", args.host, args.port)
     };
     let server = ModelServer::bind(address, Arc::new(engine), &name).await?;
-    let signals = Signals::new(false)?;
+    let server = server.admin(admins.clone());
+    let signals = Signals::new(args.admin_token_file.is_some())?;
     super::print(&format!(
         "lightning: the model `{name}` of {parameters} numbers listens on {}/v1\n",
         server.url()
     ))?;
     let stop = CancellationToken::new();
-    until(signals, server.serve(stop.clone()), stop, || {}).await
+    let read_again = || {
+        if let Some(file) = &args.admin_token_file {
+            reload(&admins, file);
+        }
+    };
+    until(signals, server.serve(stop.clone()), stop, read_again).await
 }
 
 /// The name of a folder, also of `.`.

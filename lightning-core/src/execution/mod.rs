@@ -3,12 +3,12 @@
 //! A strategy is given the algorithm and the runners as futures, and a signal for each side: it knows when to stop which,
 //! and nothing of what they do.
 
+#[cfg(feature = "client")]
+mod apart;
 #[cfg(all(feature = "client", feature = "server"))]
 mod client_server;
 #[cfg(all(feature = "client", feature = "server"))]
 mod environment;
-#[cfg(feature = "client")]
-mod fleet;
 mod interrupt;
 mod limits;
 #[cfg(all(feature = "client", feature = "server"))]
@@ -17,10 +17,12 @@ mod process;
 mod role;
 mod shared_memory;
 
-use crate::runner::RunnerError;
+use std::time::Duration;
+
+use crate::{run::RunContext, runner::RunnerError};
 
 #[cfg(feature = "client")]
-pub(crate) use self::fleet::Fleet;
+pub(crate) use self::apart::RunnersApart;
 #[cfg(all(feature = "client", feature = "server"))]
 pub use self::{
     client_server::{ClientServer, PlaceError},
@@ -30,7 +32,7 @@ pub use self::{
 #[cfg(all(feature = "client", feature = "server"))]
 pub(crate) use self::{
     client_server::{Counted, DONE, Place, Site},
-    process::RunnerProcess,
+    process::{RunnerProcess, StoreAccess},
 };
 pub(crate) use self::{interrupt::Interrupts, shared_memory::Work};
 pub use self::{
@@ -69,6 +71,34 @@ impl From<SharedMemory> for Strategy {
 impl From<ClientServer> for Strategy {
     fn from(strategy: ClientServer) -> Self {
         Self::ClientServer(strategy)
+    }
+}
+
+/// How long an aborted run may take to see to what it leaves in its store.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Cancels what an aborted run has left open in its store, so that nobody goes on working on it; says so if it cannot.
+pub(crate) async fn cancel_what_is_left(run: &RunContext) {
+    let cancelled = tokio::time::timeout(LAST_WORDS, run.cancel_what_is_open("the run was aborted"));
+    match cancelled.await {
+        Ok(Ok(0)) => {}
+        Ok(Ok(rollouts)) => tracing::warn!(
+            target: "lightning::trainer",
+            run_id = run.id(),
+            rollouts,
+            "what the aborted run had not finished was cancelled"
+        ),
+        Ok(Err(error)) => tracing::warn!(
+            target: "lightning::trainer",
+            run_id = run.id(),
+            error = %error,
+            "the rollouts of the aborted run could not all be cancelled; runners elsewhere go on with those that are left"
+        ),
+        Err(_) => tracing::warn!(
+            target: "lightning::trainer",
+            run_id = run.id(),
+            "the store did not answer in time, so rollouts of the aborted run are left; runners elsewhere go on with them"
+        ),
     }
 }
 

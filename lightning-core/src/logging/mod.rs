@@ -24,11 +24,13 @@
 //! | `lightning::chat` | calls of a chat model that are made again, or cannot be recorded |
 //! | `lightning::client` | requests to a store over HTTP that are made again |
 //! | `lightning::config` | a run file that changed while its run goes on |
-//! | `lightning::llm_proxy` | the proxy: connections, calls that break off or are tried again, backends that are left alone |
+//! | `lightning::listening` | connections of the servers that break, or cannot be accepted |
+//! | `lightning::llm_proxy` | the proxy: calls that break off or are tried again, backends that are left alone |
+//! | `lightning::model` | servers of models: weights that are changed, processes that are started and die |
 //! | `lightning::program` | agents that are programs of their own and fail |
 //! | `lightning::run` | evaluations that are given up, metrics that cannot be written |
 //! | `lightning::runner` | attempts that fail, heartbeats, a store that cannot be reached |
-//! | `lightning::server` | connections, requests that failed or were refused, tokens; each request at `debug` |
+//! | `lightning::server` | requests that failed or were refused, tokens; each request at `debug` |
 //! | `lightning::store` | what a store does by itself, such as ending attempts that ran into a time limit |
 //! | `lightning::testing` | the test kit |
 //! | `lightning::tracer` | spans that could not be stored |

@@ -5,6 +5,11 @@
 //! Every answer names the version of the weights that wrote it, in `model_version` and in the header
 //! `Lightning-Model-Version`.
 //!
+//! The weights are changed by [`Engine::swap`] while the server runs, or over HTTP by `POST /admin/model` with
+//! `{"folder": "runs/7/checkpoint-3", "model_version": "3"}`. That route exists only for who shows an admin's token (see
+//! [`ModelServer::admin`]), since it reads any folder of this machine. Answers under way, and those that wait for their turn,
+//! are written by the weights that were there when their request came, and say so; nothing is cut off.
+//!
 //! ```no_run
 //! use std::sync::Arc;
 //!
@@ -24,20 +29,24 @@
 //! # }
 //! ```
 
+mod admin;
 mod answer;
 mod request;
 mod routes;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::{
+    net::{TcpListener, ToSocketAddrs},
+    sync::Semaphore,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::{Clock, SystemClock},
     ids::{IdSource, RandomIds},
     lm::Engine,
-    server::{ServerOptions, serve_router},
+    server::{ServerOptions, Tokens, serve_router},
 };
 
 /// The header that names the version of the weights.
@@ -73,6 +82,7 @@ pub struct ModelServer {
     engine: Arc<Engine>,
     name: String,
     options: ServerOptions,
+    admins: Tokens,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
 }
@@ -87,9 +97,8 @@ impl std::fmt::Debug for ModelServer {
 }
 
 impl ModelServer {
-    /// Listens on a loopback address; port 0 is any that is free. `name` is what requests call the model.
-    ///
-    /// The weights are changed by [`Engine::swap`] while the server runs.
+    /// Listens on a loopback address; port 0 is any that is free. `name` is what requests call the model. Web pages are kept
+    /// out: requests that come from one, or call the server by a name other than `localhost`.
     ///
     /// # Errors
     ///
@@ -114,9 +123,17 @@ impl ModelServer {
             engine,
             name: name.into(),
             options: ServerOptions::default(),
+            admins: Tokens::new(),
             clock: Arc::new(SystemClock::new()),
             ids: Arc::new(RandomIds),
         })
+    }
+
+    /// Lets those change the model over HTTP who show one of these tokens with the role `admin`. Without any, nobody can.
+    #[must_use]
+    pub fn admin(mut self, tokens: Tokens) -> Self {
+        self.admins = tokens;
+        self
     }
 
     /// Takes ids, and the seeds of requests that name none, from elsewhere.
@@ -149,6 +166,8 @@ impl ModelServer {
         let shared = Arc::new(routes::Shared {
             engine: self.engine,
             name: self.name,
+            admins: self.admins,
+            loading: Semaphore::new(1),
             max_body: self.options.max_body_bytes,
             body_timeout: self.options.body_timeout,
             clock: self.clock,

@@ -6,7 +6,8 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::{Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::{Next, from_fn},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
@@ -17,22 +18,29 @@ use futures::{
 };
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::{
-    VERSION_HEADER,
+    VERSION_HEADER, admin,
     answer::Frame,
     request::{Kind, Refusal, read},
 };
 use crate::{
     clock::Clock,
     ids::IdSource,
+    listening::is_local,
     lm::{Engine, Event, Generation, Served},
+    server::Tokens,
 };
 
 /// What the handlers share.
 pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) name: String,
+    /// Who may change the model.
+    pub(super) admins: Tokens,
+    /// One model is read at a time.
+    pub(super) loading: Semaphore,
     pub(super) max_body: usize,
     pub(super) body_timeout: Duration,
     pub(super) clock: Arc<dyn Clock>,
@@ -47,9 +55,30 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/models", get(models))
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(text))
+        .route("/admin/model", post(admin::change))
         .fallback(unknown)
         .method_not_allowed_fallback(other)
+        .layer(from_fn(no_pages))
         .with_state(shared)
+}
+
+/// Keeps web pages out. A browser lets any page send requests to this machine, and names the page in `Origin`; and a page can
+/// have its own name point here, which then shows in `Host`.
+async fn no_pages(request: Request, next: Next) -> Response {
+    let shown = |headers: &HeaderMap, name| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    let headers = request.headers();
+    let host = shown(headers, header::HOST);
+    let refused = if headers.contains_key(header::ORIGIN) {
+        "web pages may not use the model"
+    } else if !host.is_empty() && !is_local(&host) {
+        "called by a name: the model answers to `localhost` and to IP addresses only"
+    } else {
+        return next.run(request).await;
+    };
+    Refusal::status(StatusCode::FORBIDDEN, refused).into_response()
 }
 
 async fn health(State(shared): State<Arc<Shared>>) -> Response {
@@ -110,7 +139,7 @@ async fn complete(shared: &Shared, kind: Kind, request: Request) -> Result<Respo
 }
 
 /// A web page can send other content types to any address without being asked, so they are refused.
-async fn body_of(shared: &Shared, request: Request) -> Result<Bytes, Refusal> {
+pub(super) async fn body_of(shared: &Shared, request: Request) -> Result<Bytes, Refusal> {
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let essence = content_type.and_then(|value| value.to_str().ok()?.split(';').next());
     if !essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json")) {
@@ -135,7 +164,7 @@ async fn body_of(shared: &Shared, request: Request) -> Result<Bytes, Refusal> {
     }
 }
 
-fn answered(served: &Served, body: String) -> Response {
+pub(super) fn answered(served: &Served, body: String) -> Response {
     with_version(served, "application/json", Body::from(body))
 }
 

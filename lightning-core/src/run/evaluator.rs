@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     EvaluateError, Outcome, OutcomeResult, Progress, RunContext,
+    evaluations::{Asked, EvaluationRecord},
     identity::{self, digest, digest_of_resources},
     recovery,
 };
@@ -218,7 +219,7 @@ impl Evaluator {
         let (resources_id, resources) = publish(store, run.id(), resources).await?;
 
         let total = tasks.len() * repetitions;
-        let progress = progress.unwrap_or_else(|| Arc::new(run.progress(label, Some(total as u64))));
+        let progress = progress.unwrap_or_else(|| Arc::new(run.progress(label.clone(), Some(total as u64))));
         let under_way = UnderWay {
             run: &run,
             policy,
@@ -230,6 +231,7 @@ impl Evaluator {
         };
         let mut seen: HashMap<String, usize> = HashMap::new();
         let mut jobs = Vec::with_capacity(total);
+        let mut digests = Vec::with_capacity(tasks.len());
         for input in tasks {
             let new = NewRollout {
                 input: input.into(),
@@ -249,7 +251,19 @@ impl Evaluator {
                 jobs.push(under_way.run_task(new.clone(), format!("{digest}/{repetition}")));
                 *repetition += 1;
             }
+            digests.push(digest);
         }
+        let key = digest(&(&digests, repetitions)).map_err(|source| EvaluateError::Unwritable {
+            what: "an evaluation".to_owned(),
+            source,
+        })?;
+        let asked = Asked {
+            key,
+            label,
+            mode,
+            resources_id,
+            rollouts: total,
+        };
         let outcomes = tokio::select! {
             // What is complete is not thrown away.
             biased;
@@ -259,7 +273,9 @@ impl Evaluator {
         if outcomes.is_err() {
             under_way.cancel_open().await;
         }
-        Ok(Evaluation { outcomes: outcomes? })
+        let evaluation = outcomes.map(|outcomes| Evaluation { outcomes });
+        run.note_evaluation(asked, evaluation.as_ref());
+        evaluation
     }
 }
 
@@ -302,6 +318,15 @@ fn unexpected(answer: &Answer) -> EvaluateError {
         reason: format!("the store answered an evaluation with {answer:?}"),
         source: None,
     })
+}
+
+impl RunContext {
+    /// Notes what an evaluation came to, in the run's folder.
+    fn note_evaluation(&self, asked: Asked, outcome: Result<&Evaluation, &EvaluateError>) {
+        if let Some(record) = EvaluationRecord::new(asked, outcome, self.shared.clock.now()) {
+            self.shared.evaluations.push(&self.shared.folder, &record);
+        }
+    }
 }
 
 /// An evaluation that is going on.

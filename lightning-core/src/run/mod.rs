@@ -10,6 +10,7 @@ mod checkpoint;
 mod configuration;
 mod ending;
 mod error;
+mod evaluations;
 mod evaluator;
 mod folder;
 mod identity;
@@ -38,6 +39,7 @@ pub use self::{
     configuration::{ConfigurationHistory, ConfigurationVersion},
     ending::RunEnding,
     error::{EvaluateError, RunError},
+    evaluations::EvaluationRecord,
     evaluator::{Evaluation, Evaluator, FailurePolicy},
     folder::{RunFolder, RunLock},
     identity::AlgorithmIdentity,
@@ -47,11 +49,11 @@ pub use self::{
     progress::{Progress, ProgressEvent, ProgressSink},
     recovery::Recovered,
     stop::{Achieved, StopReason, StopWhen},
-    tally::{ModelUsage, RewardPoint, RolloutCounts},
+    tally::{FailureReason, ModelUsage, RewardPoint, RolloutCounts},
 };
 use self::{
-    ending::Exits, journal::Journal, metrics::MetricLog, progress::Silent, recovery::Evaluated, stop::Scores,
-    tally::Tally,
+    ending::Exits, evaluations::EvaluationLog, journal::Journal, metrics::MetricLog, progress::Silent,
+    recovery::Evaluated, stop::Scores, tally::Tally,
 };
 pub(crate) use self::{
     ending::remove_temporary,
@@ -107,6 +109,7 @@ struct Shared {
     tally: Mutex<Tally>,
     journal: Journal,
     evaluated: Evaluated,
+    evaluations: EvaluationLog,
     exits: Exits,
 }
 
@@ -415,6 +418,7 @@ impl RunContext {
     /// Counts an attempt that has ended, and tells who watches the run.
     pub(crate) fn attempt_ended(&self, attempt: &Attempt, spans: &[Span]) {
         self.count_attempt(attempt.status == AttemptStatus::Succeeded, spans);
+        self.tally().count_reason(attempt, spans);
         if let Some(watcher) = &self.shared.watcher {
             watcher(attempt, spans);
         }
@@ -429,6 +433,12 @@ impl RunContext {
     /// 128 of them.
     pub fn reward_curve(&self) -> Vec<RewardPoint> {
         self.tally().reward_curve()
+    }
+
+    /// What kept attempts from a reward, the most frequent first: errors, time limits, traces without a reward. An attempt that
+    /// is counted by [`count_attempt`](Self::count_attempt) has no reason.
+    pub fn failure_reasons(&self) -> Vec<FailureReason> {
+        self.tally().reasons()
     }
 
     /// How much of the models was used so far, by role and model, in their order: by the agents, and what
@@ -560,6 +570,7 @@ impl RunContextBuilder {
             shared: Arc::new(Shared {
                 journal: Journal::new(folder.clone()),
                 evaluated: Evaluated::default(),
+                evaluations: EvaluationLog::default(),
                 exits: Exits::default(),
                 accepts_changes: self.accepts_changes,
                 seconds_before: self.seconds_before,

@@ -203,6 +203,39 @@ impl RunContext {
         Ok(found)
     }
 
+    /// Cancels the rollouts of this run that have not ended; an evaluation of the run, once that is resumed, takes its own up
+    /// again. Gives how many there were.
+    ///
+    /// # Errors
+    ///
+    /// The store's; some may be cancelled then.
+    pub(crate) async fn cancel_what_is_open(&self, reason: &str) -> Result<u64, StoreError> {
+        let open = RolloutStatus::ALL
+            .into_iter()
+            .filter(|status| !status.is_terminal());
+        let page = self.store().query_rollouts(RolloutQuery {
+            status_in: Some(open.collect()),
+            ..RolloutQuery::default()
+        });
+        let page = page.await?;
+        let ours = page.items.into_iter().filter(|rollout| self.is_ours(rollout));
+        stream::iter(ours)
+            .map(|rollout| async move {
+                let notes = rollout.metadata.as_ref();
+                let is_evaluation = notes.is_some_and(|notes| notes.contains_key(semconv::EVALUATION));
+                let patch = if is_evaluation {
+                    set_aside(notes)
+                } else {
+                    cancel(notes, reason)
+                };
+                let id = rollout.rollout_id.clone();
+                self.store().update_rollout(id, patch).await
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_fold(0, |count, _| async move { Ok(count + 1) })
+            .await
+    }
+
     fn is_ours(&self, rollout: &RolloutSnapshot) -> bool {
         let run_id = rollout
             .metadata

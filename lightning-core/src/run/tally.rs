@@ -2,14 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Attempt, AttemptId, AttemptStatus, Span, Timestamp, final_reward, model_calls};
+use super::evaluations::shortened;
+use crate::{
+    adapter::EmptyReason,
+    types::{Attempt, AttemptId, AttemptStatus, RolloutId, Span, Timestamp, final_reward, model_calls},
+};
 
 /// How many points a reward curve has at most.
 const MAX_POINTS: usize = 128;
+/// How many different reasons are kept; errors that differ in every attempt must not fill the memory.
+const MAX_REASONS: usize = 50;
+/// What stands for all other reasons.
+const OTHER_REASONS: &str = "other reasons";
 
 /// How many attempts were executed, by what became of them. An attempt without a reward does not count as one with a
 /// reward of 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RolloutCounts {
     /// Those that succeeded.
@@ -20,6 +28,46 @@ pub struct RolloutCounts {
     pub rewarded: u64,
     /// The mean of the primary rewards of those; `None` if there are none.
     pub mean_reward: Option<f64>,
+}
+
+/// What kept attempts from a reward.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FailureReason {
+    /// How they ended; those that succeeded have no reward.
+    pub status: AttemptStatus,
+    /// Why.
+    pub reason: String,
+    /// How many of them there are.
+    pub count: u64,
+    /// The rollout of the first.
+    pub rollout_id: RolloutId,
+}
+
+impl FailureReason {
+    /// Why the attempt has no reward, unless it has one, or was only interrupted.
+    fn of(attempt: &Attempt, spans: &[Span]) -> Option<Self> {
+        if attempt.was_interrupted() {
+            return None;
+        }
+        let reason = if attempt.status == AttemptStatus::Succeeded {
+            if final_reward(spans).is_some() {
+                return None;
+            }
+            EmptyReason::of_unrewarded(spans).to_string()
+        } else {
+            match attempt.reason() {
+                Some(reason) => shortened(reason),
+                None => format!("it ended as {}", attempt.status.as_str()),
+            }
+        };
+        Some(Self {
+            status: attempt.status,
+            reason,
+            count: 1,
+            rollout_id: attempt.rollout_id.clone(),
+        })
+    }
 }
 
 /// The mean of the rewards over a stretch of a run.
@@ -94,6 +142,7 @@ pub(super) struct AttemptTally {
     /// Whether it counts as an attempt, or only for what it used.
     counts: bool,
     reward: Option<f64>,
+    reason: Option<FailureReason>,
     usage: Vec<ModelUsage>,
 }
 
@@ -109,6 +158,7 @@ impl AttemptTally {
             reward: succeeded
                 .then(|| final_reward(spans).map(|reward| reward.primary()))
                 .flatten(),
+            reason: FailureReason::of(attempt, spans),
             usage: model_calls(spans)
                 .into_iter()
                 .map(|call| ModelUsage::of_call(call.role, call.model, call.input_tokens, call.output_tokens))
@@ -125,6 +175,7 @@ pub(super) struct Tally {
     curve: Curve,
     /// By role and model: there are few.
     usage: Vec<ModelUsage>,
+    reasons: Vec<FailureReason>,
 }
 
 impl Tally {
@@ -149,6 +200,9 @@ impl Tally {
         if let Some(reward) = attempt.reward {
             self.curve.push(reward, seconds);
         }
+        if let Some(reason) = attempt.reason {
+            self.add_reason(reason);
+        }
         attempt
             .usage
             .into_iter()
@@ -161,6 +215,33 @@ impl Tally {
             Ok(index) => self.usage[index].add(&usage),
             Err(index) => self.usage.insert(index, usage),
         }
+    }
+
+    /// Notes why an attempt has no reward, if it has none.
+    pub(super) fn count_reason(&mut self, attempt: &Attempt, spans: &[Span]) {
+        if let Some(reason) = FailureReason::of(attempt, spans) {
+            self.add_reason(reason);
+        }
+    }
+
+    fn add_reason(&mut self, mut new: FailureReason) {
+        let same = |known: &FailureReason, new: &FailureReason| {
+            (known.status, &known.reason) == (new.status, &new.reason)
+        };
+        if self.reasons.len() >= MAX_REASONS && !self.reasons.iter().any(|known| same(known, &new)) {
+            OTHER_REASONS.clone_into(&mut new.reason);
+        }
+        match self.reasons.iter_mut().find(|known| same(known, &new)) {
+            Some(known) => known.count += new.count,
+            None => self.reasons.push(new),
+        }
+    }
+
+    /// The most frequent first; of equals, the one that came first.
+    pub(super) fn reasons(&self) -> Vec<FailureReason> {
+        let mut reasons = self.reasons.clone();
+        reasons.sort_by_key(|reason| std::cmp::Reverse(reason.count));
+        reasons
     }
 
     pub(super) fn attempts(&self) -> u64 {
@@ -305,6 +386,62 @@ mod tests {
         let gradient = ModelUsage::of_call("gradient", Some("large"), Some(1), Some(2));
         assert_eq!(tally.usage(), [agent, gradient]);
         assert_eq!((tally.total_usage().calls, tally.total_usage().tokens()), (3, 8));
+    }
+
+    fn attempt(status: AttemptStatus, reason: &str) -> Attempt {
+        let mut attempt: Attempt = serde_json::from_value(json!({
+            "rollout_id": "ro-1", "attempt_id": "at-1", "sequence_id": 1, "start_time": 1.0, "status": "failed",
+            "metadata": {semconv::ATTEMPT_REASON: reason},
+        }))
+        .unwrap();
+        attempt.status = status;
+        attempt
+    }
+
+    #[test]
+    fn reasons_are_counted_and_the_frequent_come_first() {
+        let mut tally = Tally::default();
+        tally.count_reason(&attempt(AttemptStatus::Failed, "no network"), &[]);
+        for _ in 0..2 {
+            tally.count_reason(&attempt(AttemptStatus::Timeout, "600 s were over"), &[]);
+        }
+        tally.count_reason(&attempt(AttemptStatus::Succeeded, ""), &[call("agent", None)]);
+        let reasons = tally.reasons();
+        let seen: Vec<(AttemptStatus, u64)> = reasons
+            .iter()
+            .map(|reason| (reason.status, reason.count))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (AttemptStatus::Timeout, 2),
+                (AttemptStatus::Failed, 1),
+                (AttemptStatus::Succeeded, 1)
+            ]
+        );
+        assert_eq!(reasons[0].reason, "600 s were over");
+        assert!(reasons[2].reason.contains("reward"), "{}", reasons[2].reason);
+        let mut interrupted = attempt(AttemptStatus::Failed, "stopped");
+        interrupted
+            .metadata
+            .get_or_insert_default()
+            .insert(semconv::ATTEMPT_INTERRUPTED.to_owned(), json!(true));
+        tally.count_reason(&interrupted, &[]);
+        assert_eq!(tally.reasons(), reasons, "it says nothing about the task");
+    }
+
+    #[test]
+    fn reasons_that_all_differ_do_not_fill_the_memory() {
+        let mut tally = Tally::default();
+        for index in 0..10_000 {
+            tally.count_reason(&attempt(AttemptStatus::Failed, &format!("request {index}")), &[]);
+        }
+        let reasons = tally.reasons();
+        assert_eq!(reasons.len(), MAX_REASONS + 1);
+        assert_eq!(
+            (reasons[0].reason.as_str(), reasons[0].count),
+            (OTHER_REASONS, 9_950)
+        );
     }
 
     #[test]

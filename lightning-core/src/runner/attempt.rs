@@ -29,8 +29,8 @@ enum Work {
     Dropped(String),
     /// It was dropped because the runner was stopped, which says nothing about the task.
     Stopped,
-    /// It was dropped because the attempt has ended already.
-    Over,
+    /// It was dropped because the attempt has ended already, as this.
+    Over(AttemptStatus),
 }
 
 impl<T: Task> Runner<T> {
@@ -136,7 +136,7 @@ impl<T: Task> Runner<T> {
             biased;
             conclusion = &mut agent => return Work::Ended(conclusion),
             end = self.end_from_outside(recording) => match end {
-                EndOfAttempt::AttemptEnded(_) => Work::Over,
+                EndOfAttempt::AttemptEnded(status) => Work::Over(status),
                 EndOfAttempt::RolloutEnded(status) => {
                     Work::Dropped(format!("the rollout was ended as {} while the agent worked", status.as_str()))
                 }
@@ -290,7 +290,12 @@ impl<T: Task> Runner<T> {
         };
         let action = "report on an attempt";
         match (work, stored) {
-            (Work::Over, _) => self.patiently(action, || update(AttemptPatch::default())).await,
+            (Work::Over(status), _) => {
+                // Its last spans may have revived it, if it was taken for dead.
+                let end =
+                    || fail_unless_ended(&*self.store, rollout_id, attempt_id, AttemptPatch::status(status));
+                self.patiently(action, || Box::pin(end())).await
+            }
             (Work::Stopped, _) => {
                 let reason = "the runner was stopped";
                 let fail = || {

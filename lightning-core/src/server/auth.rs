@@ -3,10 +3,13 @@
 use axum::http::{HeaderMap, header};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
+#[cfg(feature = "lm")]
+use super::tokens::Role;
 use super::{
     ServerOptions,
     tokens::{Bearer, Tokens},
 };
+use crate::listening::is_local;
 
 /// What a request shows.
 pub(super) enum Shown {
@@ -29,6 +32,16 @@ pub(super) fn shown_in(headers: &HeaderMap, tokens: &Tokens) -> Shown {
         Some(token) => tokens.bearer(&token).map_or(Shown::Unknown, Shown::Known),
     }
 }
+
+/// The role that a request shows a token of, if it does.
+#[cfg(feature = "lm")]
+pub(crate) fn shown_role(headers: &HeaderMap, tokens: &Tokens) -> Option<Role> {
+    match shown_in(headers, tokens) {
+        Shown::Known(bearer) => Some(bearer.role),
+        Shown::Nothing | Shown::Unknown => None,
+    }
+}
+
 fn shown_token(value: &[u8]) -> Option<Vec<u8>> {
     let space = value.iter().position(|byte| *byte == b' ')?;
     let (scheme, rest) = (&value[..space], value[space..].trim_ascii());
@@ -44,8 +57,7 @@ fn shown_token(value: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Keeps web pages out that have no business here. A browser lets any page send simple requests to any address, also to
-/// one on the user's own machine, and names the page in `Origin`; and a page can have its own name point to this machine
-/// (DNS rebinding), which then shows in `Host`.
+/// one on the user's own machine, and names the page in `Origin`; and a page can have its own name point to this machine.
 #[derive(Clone, Debug)]
 pub(super) struct Visitors {
     origins: Vec<String>,
@@ -81,44 +93,10 @@ impl Visitors {
     }
 }
 
-/// Whether a `Host` is one that nobody else can have point here.
-fn is_local(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || address.parse::<std::net::IpAddr>().is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::types::Secret;
-
-    #[test]
-    fn names_that_others_can_point_here_are_told_apart() {
-        for local in [
-            "localhost",
-            "LocalHost:4747",
-            "127.0.0.1",
-            "127.0.0.1:80",
-            "[::1]:4747",
-            "[::1]",
-            "10.0.0.7:1",
-        ] {
-            assert!(is_local(local), "{local}");
-        }
-        for foreign in [
-            "evil.example",
-            "evil.example:4747",
-            "localhost.evil.example",
-            "127.0.0.1.nip.io:4747",
-            "x:y",
-        ] {
-            assert!(!is_local(foreign), "{foreign}");
-        }
-    }
 
     #[test]
     fn tokens_are_found_in_both_forms() {

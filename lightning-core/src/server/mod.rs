@@ -33,6 +33,8 @@ mod serve;
 mod table;
 mod tokens;
 
+#[cfg(feature = "lm")]
+pub(crate) use auth::shown_role;
 pub use options::ServerOptions;
 #[cfg(feature = "cli")]
 pub(crate) use secrets::without_secrets;

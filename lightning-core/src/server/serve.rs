@@ -2,22 +2,15 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
-};
-use tokio::{
-    net::{TcpListener, TcpStream, ToSocketAddrs},
-    sync::Semaphore,
-    task::JoinSet,
-    time::{Duration, timeout},
-};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio_util::sync::CancellationToken;
 
 use super::{ServerOptions, app::App, routes};
-use crate::store::Store;
+use crate::{
+    listening::{self, Limits},
+    store::Store,
+};
 
 /// Why a server could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -174,59 +167,17 @@ pub(crate) async fn serve_router(
     options: &ServerOptions,
     stop: CancellationToken,
 ) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(options.header_timeout);
-    let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(options.max_connections));
-    let mut connections = JoinSet::new();
+    let limits = Limits {
+        connections: options.max_connections,
+        header_timeout: options.header_timeout,
+    };
     let address = listener.local_addr().ok();
     tracing::info!(target: "lightning::server", ?address, "listening");
-    loop {
-        let accept = async {
-            // The semaphore is never closed.
-            let slot = slots.clone().acquire_owned().await.ok();
-            (slot, accept(&listener).await)
-        };
-        let (slot, stream) = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = accept => accepted,
-        };
-        let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-        connections.spawn(async move {
-            if let Err(error) = connection.await {
-                // Callers leave as they like; only who looks for it wants to know.
-                tracing::trace!(target: "lightning::server", %error, "a connection broke");
-            }
-            drop(slot);
-        });
-    }
-    drop(listener);
-    tracing::info!(target: "lightning::server", connections = connections.len(), "draining");
-    if timeout(options.drain_timeout, graceful.shutdown()).await.is_err() {
-        let connections = connections.len();
+    let connections = listening::accept(listener, &limits, &stop, TowerToHyperService::new(router)).await;
+    tracing::info!(target: "lightning::server", connections = connections.count(), "draining");
+    let connections = connections.finish(options.drain_timeout).await;
+    if connections > 0 {
         tracing::warn!(target: "lightning::server", connections, "gave up on requests that did not end");
-    }
-    connections.shutdown().await;
-}
-
-/// The next connection. What keeps it from being accepted is passing (too many open files), so it is tried again.
-async fn accept(listener: &TcpListener) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                // Answers are small and written at once; waiting for more would only delay them.
-                let _ = stream.set_nodelay(true);
-                return stream;
-            }
-            Err(error) => {
-                tracing::warn!(target: "lightning::server", %error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
     }
 }
 

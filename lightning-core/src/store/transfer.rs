@@ -441,27 +441,16 @@ impl Removed {
 ///
 /// Those of the store. What was taken out until then is gone.
 pub async fn purge(store: &dyn Store, ended_before: Timestamp) -> Result<Removed, StoreError> {
-    let mut removed = Removed::default();
-    let mut offset = 0;
-    loop {
-        let found = store
-            .query_rollouts(rollouts(Some(terminal()), offset))
-            .await?
-            .items;
-        if found.is_empty() {
-            break;
-        }
-        let old = found.iter().filter(|found| is_older(found, ended_before));
-        let old: Vec<PurgeTarget> = old.map(|found| found.rollout_id.clone().into()).collect();
-        let purged = store.purge(old, Vec::new()).await?;
-        removed.add(&purged);
-        offset += found.len() - purged.rollouts.len().min(found.len());
+    let mut clearing = Clearing::new(store, ended_before);
+    while let Some(old) = clearing.next_rollouts().await? {
+        let old = old.into_iter().map(|old| old.rollout.rollout_id.into());
+        clearing.take_out(old.collect(), Vec::new()).await?;
     }
-    offset = 0;
-    while let Some((old, count)) = old_resources(store, ended_before, offset).await? {
-        offset += count - purge_resources(store, old, &mut removed).await?.min(count);
+    while let Some(old) = clearing.next_resources().await? {
+        let old = old.into_iter().map(|set| set.resources_id);
+        clearing.take_out(Vec::new(), old.collect()).await?;
     }
-    Ok(removed)
+    Ok(clearing.removed)
 }
 
 /// Where an archive goes.
@@ -500,21 +489,12 @@ pub async fn archive<W: ArchiveFile>(
     ended_before: Timestamp,
     out: &mut W,
 ) -> Result<(Counts, Removed), TransferError> {
-    let mut removed = Removed::default();
     let mut written: HashSet<ResourcesId> = HashSet::new();
     let mut lines = Lines::begin(out)?;
-    let mut offset = 0;
-    loop {
-        let found = store
-            .query_rollouts(rollouts(Some(terminal()), offset))
-            .await?
-            .items;
-        if found.is_empty() {
-            break;
-        }
-        let count = found.len();
+    let mut clearing = Clearing::new(store, ended_before);
+    while let Some(old) = clearing.next_rollouts().await? {
         let mut targets = Vec::new();
-        for rollout in found.into_iter().filter(|found| is_older(found, ended_before)) {
+        for rollout in old {
             if let Some(id) = &rollout.rollout.resources_id
                 && written.insert(id.clone())
                 && let Some(latest) = store.get_resources_by_id(id, None).await?
@@ -526,62 +506,99 @@ pub async fn archive<W: ArchiveFile>(
             targets.push(PurgeTarget { rollout_id, spans });
         }
         lines.out.persist()?;
-        let purged = store.purge(targets, Vec::new()).await?;
-        removed.add(&purged);
-        offset += count - purged.rollouts.len().min(count);
+        clearing.take_out(targets, Vec::new()).await?;
     }
-    offset = 0;
-    while let Some((old, count)) = old_resources(store, ended_before, offset).await? {
-        for set in &old {
+    while let Some(old) = clearing.next_resources().await? {
+        let ids = old.iter().map(|set| set.resources_id.clone()).collect();
+        for set in old {
             if written.insert(set.resources_id.clone()) {
-                write_versions(store, &mut lines, set.clone()).await?;
+                write_versions(store, &mut lines, set).await?;
             }
         }
         lines.out.persist()?;
-        offset += count - purge_resources(store, old, &mut removed).await?.min(count);
+        clearing.take_out(Vec::new(), ids).await?;
     }
     let file_counts = lines.counts;
     lines.end()?;
     out.persist()?;
-    Ok((file_counts, removed))
+    Ok((file_counts, clearing.removed))
 }
 
-/// Of a portion of the sets of resources those that were last changed before a time, and how many it has in all.
-async fn old_resources(
-    store: &dyn Store,
-    changed_before: Timestamp,
-    offset: usize,
-) -> Result<Option<(Vec<ResourcesUpdate>, usize)>, StoreError> {
-    let query = ResourcesQuery {
-        page: page(offset),
-        ..ResourcesQuery::default()
-    };
-    let found = store.query_resources(query).await?.items;
-    let count = found.len();
-    let old = found.into_iter().filter(|set| set.update_time < changed_before);
-    Ok((count > 0).then(|| (old.collect(), count)))
+/// Goes through what is old, portion by portion, while it is taken out: first the rollouts to their end, then the resources.
+struct Clearing<'a> {
+    store: &'a dyn Store,
+    ended_before: Timestamp,
+    /// How many records before the portion have stayed.
+    stayed: usize,
+    /// How many records of the portion are still there, those included that are not old.
+    portion: usize,
+    removed: Removed,
 }
 
-/// Takes out those that may be; how many.
-async fn purge_resources(
-    store: &dyn Store,
-    sets: Vec<ResourcesUpdate>,
-    removed: &mut Removed,
-) -> Result<usize, StoreError> {
-    if sets.is_empty() {
-        return Ok(0);
+impl<'a> Clearing<'a> {
+    fn new(store: &'a dyn Store, ended_before: Timestamp) -> Self {
+        Self {
+            store,
+            ended_before,
+            stayed: 0,
+            portion: 0,
+            removed: Removed::default(),
+        }
     }
-    let ids = sets.into_iter().map(|set| set.resources_id).collect();
-    let purged = store.purge(Vec::new(), ids).await?;
-    removed.add(&purged);
-    Ok(purged.resources.len())
+
+    /// What is old in the next portion of the rollouts; `None` when there are no more.
+    async fn next_rollouts(&mut self) -> Result<Option<Vec<RolloutSnapshot>>, StoreError> {
+        let query = rollouts(Some(terminal()), self.next_offset());
+        let mut found = self.store.query_rollouts(query).await?.items;
+        let any = self.begin_portion(found.len());
+        found.retain(|found| found.rollout.end_time.is_some_and(|end| end < self.ended_before));
+        Ok(any.then_some(found))
+    }
+
+    /// What is old in the next portion of the sets of resources; `None` when there are no more.
+    async fn next_resources(&mut self) -> Result<Option<Vec<ResourcesUpdate>>, StoreError> {
+        let query = ResourcesQuery {
+            page: page(self.next_offset()),
+            ..ResourcesQuery::default()
+        };
+        let mut found = self.store.query_resources(query).await?.items;
+        let any = self.begin_portion(found.len());
+        found.retain(|set| set.update_time < self.ended_before);
+        Ok(any.then_some(found))
+    }
+
+    fn next_offset(&mut self) -> usize {
+        self.stayed += std::mem::take(&mut self.portion);
+        self.stayed
+    }
+
+    /// Whether there is anything in it. After the last one, the next kind of records is begun with.
+    fn begin_portion(&mut self, length: usize) -> bool {
+        self.portion = length;
+        if length == 0 {
+            self.stayed = 0;
+        }
+        length > 0
+    }
+
+    /// Takes out of the portion what may be taken out.
+    async fn take_out(
+        &mut self,
+        rollouts: Vec<PurgeTarget>,
+        resources: Vec<ResourcesId>,
+    ) -> Result<(), StoreError> {
+        if rollouts.is_empty() && resources.is_empty() {
+            return Ok(());
+        }
+        let purged = self.store.purge(rollouts, resources).await?;
+        self.removed.add(&purged);
+        let gone = purged.rollouts.len() + purged.resources.len();
+        self.portion = self.portion.saturating_sub(gone);
+        Ok(())
+    }
 }
 
 fn terminal() -> Vec<RolloutStatus> {
     let all = RolloutStatus::ALL.into_iter();
     all.filter(|status| status.is_terminal()).collect()
-}
-
-fn is_older(rollout: &RolloutSnapshot, ended_before: Timestamp) -> bool {
-    rollout.rollout.end_time.is_some_and(|end| end < ended_before)
 }

@@ -22,3 +22,4 @@ pub use banner::Banner;
 pub use progress::TerminalProgress;
 pub use screen::Screen;
 pub use summary::RunSummary;
+pub(crate) use text::{Rows, count, counted, duration, number};

@@ -31,19 +31,19 @@ pub(super) fn pad(text: &str, columns: usize) -> String {
 }
 
 /// A title, and below it lines of a name and a value, the values in one column.
-pub(super) struct Rows {
+pub(crate) struct Rows {
     text: String,
     columns: usize,
 }
 
 impl Rows {
-    pub(super) fn new(title: &str, columns: usize) -> Self {
+    pub(crate) fn new(title: &str, columns: usize) -> Self {
         let text = format!("{}\n", clip(title, columns));
         Self { text, columns }
     }
 
     /// Adds a line, which is cut at the last column. Without a value there is none.
-    pub(super) fn add(&mut self, name: &str, value: &str) {
+    pub(crate) fn add(&mut self, name: &str, value: &str) {
         if !value.is_empty() {
             let line = Self::line(name, value);
             self.text.push_str(clip(&line, self.columns).trim_end());
@@ -52,7 +52,7 @@ impl Rows {
     }
 
     /// Adds a line that is not cut, because somebody will want to copy its value.
-    pub(super) fn add_whole(&mut self, name: &str, value: &str) {
+    pub(crate) fn add_whole(&mut self, name: &str, value: &str) {
         if !value.is_empty() {
             self.text.push_str(Self::line(name, value).trim_end());
             self.text.push('\n');
@@ -64,13 +64,13 @@ impl Rows {
         format!("  {}{}", pad(&clip(name, NAME - 1), NAME), one_line(value))
     }
 
-    pub(super) fn into_text(self) -> String {
+    pub(crate) fn into_text(self) -> String {
         self.text
     }
 }
 
 /// Digits in groups of three.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (position, digit) in digits.chars().enumerate() {
@@ -83,7 +83,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// `1 rollout`, `2 rollouts`.
-pub(super) fn counted(number: u64, singular: &str) -> String {
+pub(crate) fn counted(number: u64, singular: &str) -> String {
     format!(
         "{} {singular}{}",
         count(number),
@@ -92,7 +92,7 @@ pub(super) fn counted(number: u64, singular: &str) -> String {
 }
 
 /// How long something takes, with as much precision as says something.
-pub(super) fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     if !seconds.is_finite() {
         return "?".to_owned();
     }
@@ -128,7 +128,7 @@ pub(super) fn rate(rate: f64) -> Option<String> {
 }
 
 /// A number that a person compares with others.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 || !value.is_finite() || (0.001..100_000.0).contains(&size) {
         let text = format!("{value:.4}");

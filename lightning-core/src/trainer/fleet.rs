@@ -112,7 +112,7 @@ impl<T: Task> Own<T> {
     }
 
     fn runner(&self, number: usize) -> Runner<T> {
-        let worker_id = format!("{}-runner-{number}", self.run.id());
+        let worker_id = format!("{}{number}", runners::workers_of(self.run.id()));
         let (agent, store) = (Arc::clone(&self.agent), Arc::clone(&self.store));
         let counting: Arc<dyn Hook> = Arc::new(Counting(self.run.clone()));
         let last_words = &self.last_words;

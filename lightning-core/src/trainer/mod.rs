@@ -15,6 +15,8 @@ mod fleet;
 mod health;
 mod proxy;
 mod record;
+#[cfg(feature = "client")]
+mod recordings;
 mod report;
 mod runners;
 mod session;

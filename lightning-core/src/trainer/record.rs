@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::{beginning::Beginning, builder::Parts};
 use crate::{
     alerts::Alert,
-    run::{AlgorithmIdentity, ConfigurationHistory, Cost, RunContext, RunError, StopWhen, difference},
+    run::{
+        AlgorithmIdentity, ConfigurationHistory, Cost, FailureReason, ModelUsage, RewardPoint, RolloutCounts,
+        RunContext, RunError, StopReason, StopWhen, difference,
+    },
     types::{JsonObject, RolloutConfig, Timestamp},
 };
 
@@ -132,7 +135,33 @@ pub(super) struct RunRecord {
     /// What models have cost, if that is known.
     cost: Option<Cost>,
     alerts: Vec<Alert>,
+    /// What the run came to, whatever its end was; not there while it goes on.
+    totals: Option<Totals>,
     error: Option<String>,
+}
+
+/// The figures of a run that has ended.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Totals {
+    seconds: f64,
+    stopped: Option<StopReason>,
+    rollouts: RolloutCounts,
+    failures: Vec<FailureReason>,
+    reward_curve: Vec<RewardPoint>,
+    model_usage: Vec<ModelUsage>,
+}
+
+impl Totals {
+    pub(super) fn of(run: &RunContext) -> Self {
+        Self {
+            seconds: run.seconds(),
+            stopped: run.should_stop(),
+            rollouts: run.rollout_counts(),
+            failures: run.failure_reasons(),
+            reward_curve: run.reward_curve(),
+            model_usage: run.model_usage(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -191,6 +220,7 @@ impl RunRecord {
             state: RunState::Running,
             cost: None,
             alerts: Vec::new(),
+            totals: None,
             error: None,
         }
     }
@@ -200,9 +230,11 @@ impl RunRecord {
         &mut self,
         ended: Timestamp,
         (cost, alerts): (Option<Cost>, Vec<Alert>),
+        totals: Totals,
         error: Option<String>,
     ) {
         (self.cost, self.alerts) = (cost, alerts);
+        self.totals = Some(totals);
         self.ended = Some(ended);
         if let Some(process) = self.processes.last_mut() {
             process.ended = Some(ended);

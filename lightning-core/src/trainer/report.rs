@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     alerts::Alert,
-    run::{Cost, Metric, ModelUsage, RewardPoint, RolloutCounts, StopReason},
+    run::{Cost, FailureReason, Metric, ModelUsage, RewardPoint, RolloutCounts, StopReason},
     types::{JsonObject, Timestamp},
 };
 
@@ -34,6 +34,8 @@ pub struct FitReport<O> {
     pub stopped: Option<StopReason>,
     /// The attempts that the runners executed.
     pub rollouts: RolloutCounts,
+    /// What kept attempts from a reward, the most frequent first.
+    pub failures: Vec<FailureReason>,
     /// The rewards in the order in which they came: means over stretches of equal numbers of rollouts.
     pub reward_curve: Vec<RewardPoint>,
     /// How often models were called and how many tokens that took, by role and model.

@@ -12,6 +12,12 @@ use crate::{
     types::Task,
 };
 
+/// What the ids of workers begin with that a run has started, here or in processes of their own. By this, a run that is
+/// resumed knows whose attempts have ended with the process before.
+pub(super) fn workers_of(run_id: &str) -> String {
+    format!("{run_id}-runner-")
+}
+
 /// A runner as the trainer's settings have it.
 pub(super) fn runner<T: Task>(
     parts: &Parts,
@@ -60,12 +66,12 @@ mod remote {
     use sysinfo::System;
     use tokio_util::task::TaskTracker;
 
-    use super::super::{TrainerError, builder::Parts};
+    use super::super::{TrainerError, builder::Parts, recordings::WaitForRecordings};
     use crate::{
-        agent::Agent,
+        agent::{Agent, Hook},
         client::{ClientError, StoreClient},
         clock::SystemClock,
-        execution::{ExecutionError, Fleet, Interrupts, RunnerLimits},
+        execution::{ExecutionError, Interrupts, RunnerLimits, RunnersApart},
         ids::{IdSource as _, RandomIds},
         runner::{RunnerReport, SharedClaims, StopSignal},
         store::Store,
@@ -120,6 +126,7 @@ mod remote {
             let work = Work {
                 url: &self.url,
                 token: None,
+                run_id: None,
                 runners: self.parts.n_runners,
                 stop_grace: self.stop_grace,
                 limits: self.parts.runner_limits,
@@ -144,6 +151,8 @@ mod remote {
     pub(in super::super) struct Work<'a> {
         pub(in super::super) url: &'a str,
         pub(in super::super) token: Option<&'a str>,
+        /// The run that has started them, if one has.
+        pub(in super::super) run_id: Option<&'a str>,
         pub(in super::super) runners: usize,
         pub(in super::super) stop_grace: Duration,
         pub(in super::super) limits: RunnerLimits,
@@ -183,7 +192,8 @@ mod remote {
                 last_words.clone(),
             ))
         });
-        let process = process_name();
+        let process = process_name(work.run_id);
+        let recordings: Arc<dyn Hook> = Arc::new(WaitForRecordings::new(parts.store_patience));
         let runners = (0..work.runners)
             .map(|number| {
                 let worker_id = format!("{process}-{number}");
@@ -191,13 +201,15 @@ mod remote {
                 let runner = super::runner(parts, agent, store, worker_id, None, &last_words)
                     .time_limit(work.limits.of_rollout_time())
                     .shared_claims(claims.clone())
+                    // The last one, because other hooks may call models too.
+                    .hook(Arc::clone(&recordings))
                     .build();
                 let stop = work.stop.clone();
                 async move { runner.iter(&stop).await }.boxed()
             })
             .collect();
         drop(claims);
-        let fleet = Fleet {
+        let apart = RunnersApart {
             runners,
             stop: work.stop.clone(),
             stop_grace: work.stop_grace,
@@ -215,7 +227,7 @@ mod remote {
             agent = %agent.name(),
             "the runners begin"
         );
-        let report = fleet.run(&interrupts).await.map_err(explain)?;
+        let report = apart.run(&interrupts).await.map_err(explain)?;
         let asked = interrupts.asked(1).now_or_never().is_some();
         tracing::info!(
             target: "lightning::runner",
@@ -228,9 +240,10 @@ mod remote {
     }
 
     /// A name that no other process has, on this machine or another, now or later.
-    fn process_name() -> String {
+    fn process_name(run_id: Option<&str>) -> String {
         let host = System::host_name().unwrap_or_else(|_| "host".to_owned());
-        format!("{host}-{}-{}", std::process::id(), RandomIds.hex(4))
+        let workers = run_id.map(super::workers_of).unwrap_or_default();
+        format!("{workers}{host}-{}-{}", std::process::id(), RandomIds.hex(4))
     }
 
     fn explain(error: ExecutionError) -> TrainerError {

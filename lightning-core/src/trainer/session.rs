@@ -15,7 +15,8 @@ use super::{
     fleet::{FleetWork, Own, Wanted},
     health::Health,
     proxy::RunProxy,
-    record::RunRecord,
+    record::{RunRecord, Totals},
+    runners,
 };
 #[cfg(all(feature = "client", feature = "server"))]
 use crate::execution::Site;
@@ -23,7 +24,8 @@ use crate::{
     agent::Agent,
     algorithm::{AlgoOutput, Algorithm, AlgorithmContext, TrainerInfo},
     clock::{Clock as _, SystemClock},
-    execution::{ExecutionError, Interrupts, SharedMemory, Strategy, Work},
+    execution::{ExecutionError, Interrupts, SharedMemory, Strategy, Work, cancel_what_is_left},
+    report::{self, ReportError, RunReport},
     run::{AlgorithmIdentity, RunContext, RunEnding, on_the_disk},
     runner::{RunnerError, RunnerReport, StopSignal},
     store::{LayeredStore, Store},
@@ -217,20 +219,40 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         record.end(
             clock.now(),
             (self.run.cost(), self.health.alerts()),
+            Totals::of(&self.run),
             report.as_ref().err().map(ToString::to_string),
         );
         let written = report
             .as_ref()
             .ok()
             .map(|report| folder.write_json("report.json", report));
+        let written = match written {
+            Some(written) => written.await,
+            None => Ok(()),
+        };
         let noted = record.write(&self.run).await;
+        self.write_page().await;
         // Why the run failed counts for more than that it could not be noted down.
         let report = report?;
-        if let Some(written) = written {
-            written.await?;
-        }
+        written?;
         noted?;
         Ok(report)
+    }
+
+    /// Writes the page of the run. A run that went well does not fail because nobody can look at it.
+    async fn write_page(&self) {
+        let folder = self.run.folder().clone();
+        let written = on_the_disk(move || {
+            let page = RunReport::read(folder.path()).map(|report| report.to_html());
+            match page {
+                Ok(page) => folder.replace(report::PAGE, page.as_bytes()).map_err(ReportError::from),
+                Err(error) => Err(error),
+            }
+            .map_or_else(|error| tracing::warn!(target: "lightning::trainer", error = %error, "the page of the run cannot be written"), drop);
+            Ok(())
+        });
+        // It returns no error.
+        let _ = written.await;
     }
 
     async fn execute(&self) -> Result<O, TrainerError> {
@@ -324,6 +346,9 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         };
         let run = async {
             let output = strategy.execute(work, interrupts).await;
+            if matches!(output, Err(ExecutionError::Interrupted)) {
+                cancel_what_is_left(&self.run).await;
+            }
             output.map_err(|error| self.explain(error))
         };
         self.health.during(&*self.store, run).await
@@ -343,7 +368,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
 
     /// What the ids of the runners begin with.
     fn workers(&self) -> String {
-        format!("{}-runner-", self.run.id())
+        runners::workers_of(self.run.id())
     }
 
     fn fleet(
@@ -410,6 +435,7 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
             output,
             stopped: run.should_stop(),
             rollouts: run.rollout_counts(),
+            failures: run.failure_reasons(),
             reward_curve: run.reward_curve(),
             model_usage: run.model_usage(),
             cost: run.cost(),

@@ -74,6 +74,7 @@ pub(super) async fn enter<T: Task>(
         let work = runners::Work {
             url,
             token: None,
+            run_id: None,
             runners: parts.n_runners,
             stop_grace: strategy.grace(),
             limits: parts.runner_limits,
@@ -121,16 +122,21 @@ async fn be_runners<T: Task>(
 ) -> Result<std::convert::Infallible, TrainerError> {
     let stop = StopSignal::new();
     let held = started.hold_on(stop.clone());
-    held.map_err(|error| TrainerError::Runtime(format!("no thread can be started: {error}")))?;
+    let told = held.map_err(|error| TrainerError::Runtime(format!("no thread can be started: {error}")))?;
     if started.fit != fit {
         return Err(TrainerError::OtherFit {
             expected: started.fit.clone(),
             found: fit.to_owned(),
         });
     }
+    let access = told.await.map_err(|_| {
+        let problem = "nothing on the standard input says where the store is; leave that alone before `fit`";
+        TrainerError::Runtime(problem.to_owned())
+    })?;
     let work = runners::Work {
-        url: &started.store_url,
-        token: started.token.as_deref(),
+        url: &access.url,
+        token: access.token.as_deref(),
+        run_id: Some(&started.run_id),
         runners: started.runners,
         stop_grace: started.stop_grace,
         limits: started.limits,

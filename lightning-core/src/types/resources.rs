@@ -277,6 +277,21 @@ impl ProxyLlm {
     }
 }
 
+impl Llm {
+    /// Where a proxy tells whether the calls of an attempt are recorded, if this is the endpoint of that attempt at a proxy.
+    #[cfg(feature = "client")]
+    pub(crate) fn recordings_of(&self, rollout_id: &RolloutId, attempt_id: &AttemptId) -> Option<String> {
+        let prefix = format!(
+            "/rollout/{}/attempt/{}",
+            in_path(rollout_id.as_str()),
+            in_path(attempt_id.as_str())
+        );
+        let end = self.endpoint.find(&prefix)? + prefix.len();
+        let (base, rest) = self.endpoint.split_at(end);
+        (rest.is_empty() || rest.starts_with('/')).then(|| format!("{base}/recorded"))
+    }
+}
+
 /// The id as one segment of a path. Ids that the store chose stay as they are.
 fn in_path(id: &str) -> String {
     let mut segment = String::with_capacity(id.len());

@@ -46,6 +46,9 @@ const GROUP: usize = 25;
 const GROUPS: usize = 24;
 /// After how much of it a runner counts as gone. A busy machine does not make one so.
 const SILENCE: Duration = Duration::from_secs(8);
+/// How long a rollout may take at most. A tenth of all attempts comes to nothing, so that among ten thousands of rollouts there
+/// is one with five of them in a row, each of which waits for its turn and then runs into a limit.
+const LONGEST: Duration = Duration::from_secs(600);
 /// What may be logged, because it is what somebody sees who is cut off, or whose agent hangs or fails.
 const BROUGHT_ABOUT: [&str; 7] = [
     "the store is unavailable; trying again",
@@ -221,14 +224,13 @@ async fn drive(store: Arc<dyn Store>, until: Instant) -> anyhow::Result<(u64, u6
         let new = (0..GROUP).map(|task| NewRollout::new(json!(task)).config(config.clone()));
         let made = store.enqueue_many_rollouts(new.collect()).await?;
         let ids: Vec<RolloutId> = made.into_iter().map(|rollout| rollout.rollout_id).collect();
-        let done = store
-            .wait_for_rollouts(&ids, Some(Duration::from_secs(120)))
-            .await?;
+        let done = store.wait_for_rollouts(&ids, Some(LONGEST)).await?;
         if done.len() != ids.len() {
             wrong.push(format!(
-                "{} of {} rollouts did not end within 120 s",
+                "{} of {} rollouts did not end within {} s",
                 ids.len() - done.len(),
-                ids.len()
+                ids.len(),
+                LONGEST.as_secs()
             ));
         }
         for rollout in done {
@@ -246,38 +248,56 @@ async fn drive(store: Arc<dyn Store>, until: Instant) -> anyhow::Result<(u64, u6
     Ok((ended, sum, wrong))
 }
 
+/// What is stored of the rollouts after all.
+#[derive(Default)]
+struct Stored {
+    count: u64,
+    sum: u64,
+    /// Attempts that were taken for dead and given to others, then revived by a late span, whose runner was killed before it
+    /// could report.
+    revived: u64,
+    wrong: Vec<String>,
+}
+
 /// All rollouts once more: each as it was when it ended, with no attempt open.
-async fn look_again(store: &dyn Store) -> anyhow::Result<(u64, u64, Vec<String>)> {
-    let (mut count, mut sum, mut wrong) = (0, 0u64, Vec::new());
+async fn look_again(store: &dyn Store) -> anyhow::Result<Stored> {
+    let mut stored = Stored::default();
     let mut seen = HashSet::new();
     loop {
         let query = RolloutQuery {
             page: PageRequest {
                 limit: Some(1000),
-                offset: count,
+                offset: usize::try_from(stored.count)?,
             },
             ..RolloutQuery::default()
         };
         let page = store.query_rollouts(query).await?;
         if page.items.is_empty() {
-            return Ok((count as u64, sum, wrong));
+            return Ok(stored);
         }
         for found in page.items {
-            count += 1;
-            sum = sum.wrapping_add(fingerprint(&found.rollout));
+            stored.count += 1;
+            stored.sum = stored.sum.wrapping_add(fingerprint(&found.rollout));
             let id = found.rollout.rollout_id.clone();
             let attempts = store.query_attempts(&id, AttemptQuery::default()).await?.items;
-            let open = attempts
-                .iter()
-                .filter(|attempt| !attempt.status.is_terminal())
-                .count();
-            if open > 0 || attempts.is_empty() {
-                wrong.push(format!("{id} has {open} open attempts of {}", attempts.len()));
+            for (place, attempt) in attempts.iter().enumerate() {
+                if attempt.status == AttemptStatus::Running && place + 1 < attempts.len() {
+                    stored.revived += 1;
+                } else if !attempt.status.is_terminal() {
+                    let known = attempts.iter().map(|attempt| attempt.status.as_str());
+                    let known: Vec<_> = known.collect();
+                    stored
+                        .wrong
+                        .push(format!("an attempt of {id} is open: {known:?}, {attempt:?}"));
+                }
+            }
+            if attempts.is_empty() {
+                stored.wrong.push(format!("{id} has no attempt"));
             }
             let mut hasher = DefaultHasher::new();
             id.as_str().hash(&mut hasher);
             if !seen.insert(hasher.finish()) {
-                wrong.push(format!("{id} is there twice"));
+                stored.wrong.push(format!("{id} is there twice"));
             }
         }
     }
@@ -364,11 +384,12 @@ async fn main() -> anyhow::Result<ExitCode> {
     fleet.shutdown().await;
     // What those had who were cut off last is given up by its limits.
     tokio::time::sleep(SILENCE + Duration::from_secs(2)).await;
-    let (stored, sum_again, problems) = look_again(&*store).await?;
-    wrong.extend(problems);
-    if (stored, sum_again) != (ended, sum) {
+    let stored = look_again(&*store).await?;
+    wrong.extend(stored.wrong);
+    if (stored.count, stored.sum) != (ended, sum) {
         wrong.push(format!(
-            "of {ended} rollouts that ended, {stored} are stored, or some have changed since"
+            "of {ended} rollouts that ended, {} are stored, or some have changed since",
+            stored.count
         ));
     }
     closing.cancel();
@@ -393,6 +414,10 @@ async fn main() -> anyhow::Result<ExitCode> {
         get(&counts.hung),
         get(&counts.failed),
         get(&counts.panicked)
+    );
+    println!(
+        "{} attempts were revived by late spans of runners that were killed before they could report",
+        stored.revived
     );
     let figures: Vec<String> = measured.iter().map(|mib| format!("{mib:.0}")).collect();
     println!("memory in MiB over time: {}", figures.join(" "));

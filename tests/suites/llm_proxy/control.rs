@@ -349,7 +349,7 @@ async fn a_model_is_granted_so_many_calls_at_once() {
     let (upstream, permits) = held().await;
     let limits = CallLimits {
         concurrency: Some(2),
-        max_wait: Duration::from_millis(100),
+        max_wait: Duration::from_millis(500),
         ..CallLimits::default()
     };
     let proxy = proxy(model(&upstream).limits(limits)).await;

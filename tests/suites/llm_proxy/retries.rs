@@ -194,7 +194,7 @@ async fn another_backend_is_tried_at_once() {
 async fn a_backend_that_fails_again_and_again_is_left_alone_and_tried_later() {
     let broken = json_answer("500 Internal Server Error", "{}");
     let upstream = Upstream::script([broken.clone(), broken.clone(), broken, ok()]).await;
-    let pause = Duration::from_millis(300);
+    let pause = Duration::from_secs(1);
     let model = model(&upstream)
         .retries(Retries::never())
         .breaker(BreakerLimits { failures: 3, pause });

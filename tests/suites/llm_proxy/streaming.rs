@@ -363,17 +363,23 @@ async fn a_backend_that_falls_silent_is_given_up() {
             None
         })
     };
-    let limits = TimeLimits {
-        first_byte: Duration::from_millis(50),
-        between_bytes: Duration::from_millis(50),
-        ..TimeLimits::default()
-    };
+    let (short, long) = (Duration::from_millis(500), Duration::from_secs(30));
     // No head, a head without a body, and half a body.
-    for (piece, status) in [
-        ("", 504),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", 504),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", 200),
+    for (piece, first_byte, between_bytes, status) in [
+        ("", short, long, 504),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", short, short, 504),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
+            long,
+            short,
+            200,
+        ),
     ] {
+        let limits = TimeLimits {
+            first_byte,
+            between_bytes,
+            ..TimeLimits::default()
+        };
         let upstream = silent(piece).await;
         let proxy = proxy(model(&upstream).time_limits(limits)).await;
         let got = post(&proxy, CHAT, &chat()).await;
@@ -399,7 +405,7 @@ async fn the_whole_call_has_a_limit_too() {
     })
     .await;
     let limits = TimeLimits {
-        total: Duration::from_millis(100),
+        total: Duration::from_secs(1),
         ..TimeLimits::default()
     };
     let proxy = proxy(model(&upstream).time_limits(limits)).await;

@@ -2,6 +2,8 @@
 
 use std::sync::{Condvar, Mutex};
 
+use tokio::sync::Notify;
+
 use lightning_core::lm::{Checkpoint, Extension, LanguageModel, LmError, ModelConfig, Served, Training};
 
 /// After each byte comes the next one; after `z` the end; after `~` another `~`. It can be held up.
@@ -9,6 +11,8 @@ use lightning_core::lm::{Checkpoint, Extension, LanguageModel, LmError, ModelCon
 pub(crate) struct Counting {
     steps: Option<Mutex<usize>>,
     more: Condvar,
+    /// Told when a step begins.
+    begun: Notify,
     context: usize,
 }
 
@@ -17,6 +21,7 @@ impl Counting {
         Self {
             steps: None,
             more: Condvar::new(),
+            begun: Notify::new(),
             context: 200,
         }
     }
@@ -26,6 +31,7 @@ impl Counting {
         Self {
             steps: Some(Mutex::new(0)),
             more: Condvar::new(),
+            begun: Notify::new(),
             context: 200,
         }
     }
@@ -36,6 +42,11 @@ impl Counting {
             context: 10_000_000,
             ..Self::new()
         }
+    }
+
+    /// Waits for the beginning of a step.
+    pub(crate) async fn taken_up(&self) {
+        self.begun.notified().await;
     }
 
     /// Lets it make so many steps.
@@ -55,6 +66,7 @@ impl LanguageModel for Counting {
     }
 
     fn extend(&self, work: &mut [Extension<'_>]) -> Result<Vec<Vec<f32>>, LmError> {
+        self.begun.notify_one();
         if let Some(steps) = &self.steps {
             let left = steps.lock().unwrap();
             *self.more.wait_while(left, |left| *left == 0).unwrap() -= 1;

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use lightning_core::{
     lm::{Engine, EngineOptions},
     model_server::{ModelServer, ModelServerError},
+    server::Tokens,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -16,24 +17,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::counting::{Counting, babbling};
 
-struct Running {
-    engine: Arc<Engine>,
+pub(crate) struct Running {
+    pub(crate) engine: Arc<Engine>,
     address: SocketAddr,
     stop: CancellationToken,
     serving: JoinHandle<()>,
 }
 
 impl Running {
-    async fn start(model: Counting) -> Self {
-        Self::with(model, EngineOptions::default()).await
+    pub(crate) async fn start(model: Counting) -> Self {
+        Self::with(model, EngineOptions::default(), Tokens::new()).await
     }
 
-    async fn with(model: Counting, options: EngineOptions) -> Self {
-        let engine = Engine::start(babbling(0).with_model(Arc::new(model)), options).unwrap();
+    pub(crate) async fn with(model: Counting, options: EngineOptions, admins: Tokens) -> Self {
+        Self::over(Arc::new(model), options, admins).await
+    }
+
+    pub(crate) async fn over(model: Arc<Counting>, options: EngineOptions, admins: Tokens) -> Self {
+        let engine = Engine::start(babbling(0).with_model(model), options).unwrap();
         let engine = Arc::new(engine);
         let server = ModelServer::bind("127.0.0.1:0", Arc::clone(&engine), "small")
             .await
             .unwrap();
+        let server = server.admin(admins);
         let (address, stop) = (server.address(), CancellationToken::new());
         let serving = tokio::spawn(server.serve(stop.clone()));
         Self {
@@ -45,10 +51,14 @@ impl Running {
     }
 
     async fn send(&self, method: &str, path: &str, kind: &str, body: &str) -> TcpStream {
+        let headers = format!("Host: localhost\r\nContent-Type: {kind}\r\n");
+        self.send_with(method, path, &headers, body).await
+    }
+
+    async fn send_with(&self, method: &str, path: &str, headers: &str, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
-             Connection: close\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -57,8 +67,20 @@ impl Running {
 
     /// Status, head and body.
     async fn raw(&self, method: &str, path: &str, kind: &str, body: &str) -> (u16, String, String) {
+        let headers = format!("Host: localhost\r\nContent-Type: {kind}\r\n");
+        self.raw_with(method, path, &headers, body).await
+    }
+
+    /// The same with these headers.
+    pub(crate) async fn raw_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> (u16, String, String) {
         let mut answer = Vec::new();
-        self.send(method, path, kind, body)
+        self.send_with(method, path, headers, body)
             .await
             .read_to_end(&mut answer)
             .await
@@ -74,7 +96,7 @@ impl Running {
         (status, head.to_owned(), body)
     }
 
-    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let (status, _, body) = self
             .raw("POST", path, "application/json", &body.to_string())
             .await;
@@ -94,7 +116,7 @@ impl Running {
         events.map(|event| serde_json::from_str(event).unwrap()).collect()
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.cancel();
         self.serving.await.unwrap();
     }
@@ -119,7 +141,7 @@ fn chat(more: Value) -> Value {
     body
 }
 
-fn text(prompt: &str, more: Value) -> Value {
+pub(crate) fn text(prompt: &str, more: Value) -> Value {
     let mut body = json!({"model": "small", "temperature": 0, "prompt": prompt});
     body.as_object_mut()
         .unwrap()
@@ -334,7 +356,7 @@ async fn what_cannot_be_done_is_refused_as_openai_does() {
 async fn who_leaves_is_answered_no_further() {
     let mut options = EngineOptions::default();
     options.batch = 1;
-    let server = Running::with(Counting::endless(), options).await;
+    let server = Running::with(Counting::endless(), options, Tokens::new()).await;
     let streamed = text("~", json!({"stream": true})).to_string();
     for body in [streamed, text("~", json!({})).to_string()] {
         let mut leaving = server

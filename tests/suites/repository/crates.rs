@@ -37,6 +37,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
             "model_server",
             "chat::http",
             "chat::stream",
+            "listening",
             "testing::llm",
             "transport",
         ],

@@ -110,6 +110,25 @@ fn a_run_file_runs_an_algorithm_and_an_agent_of_the_program() {
 }
 
 #[test]
+fn a_run_that_produced_nothing_says_so_by_its_status() {
+    let project = Project::new(RUN);
+    project.write("tasks.jsonl", "{\"text\": \"broken\", \"answer\": 2}\n");
+    let run = project.run(&["--set", "algorithm.parameters.times=1"]);
+    assert_eq!(
+        run.status.code(),
+        Some(3),
+        "{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+    let sum: Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(sum["sum"], 0.0, "what came of it is told all the same");
+    assert_eq!(
+        project.json("out/report.json")["alerts"][0]["rule"],
+        "no_reward_at_all"
+    );
+}
+
+#[test]
 fn the_same_in_toml_and_json_with_paths_from_the_folder_of_the_file() {
     let toml = "
         agent = {name = 'answer', parameters = {error = 1.0}}

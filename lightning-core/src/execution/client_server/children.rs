@@ -5,13 +5,14 @@ use std::{
 };
 
 use tokio::{
+    io::AsyncWriteExt as _,
     process::{Child, ChildStdin, Command},
     time::Instant,
 };
 
 use super::Delays;
 use crate::{
-    execution::RunnerProcess,
+    execution::{RunnerProcess, StoreAccess},
     runner::{RunnerError, RunnerReport, StopSignal},
 };
 
@@ -26,11 +27,13 @@ pub(super) struct Program {
     path: PathBuf,
     arguments: Vec<OsString>,
     processes: Vec<RunnerProcess>,
+    /// What is told to each of them on its standard input.
+    access: Vec<u8>,
 }
 
 impl Program {
     /// The program that is running.
-    pub(super) fn this(processes: Vec<RunnerProcess>) -> Result<Self, String> {
+    pub(super) fn this(processes: Vec<RunnerProcess>, access: &StoreAccess) -> Result<Self, String> {
         // By this name, it is the same program also when the file was replaced since.
         let path = if cfg!(target_os = "linux") {
             PathBuf::from("/proc/self/exe")
@@ -41,6 +44,7 @@ impl Program {
             path,
             arguments: env::args_os().collect(),
             processes,
+            access: access.line().map_err(|error| error.to_string())?,
         })
     }
 
@@ -49,7 +53,7 @@ impl Program {
     }
 
     /// Starts a process. It lives until the answer's input is let go of, and somewhat longer.
-    fn start(&self, place: usize) -> Result<(Child, Option<ChildStdin>), String> {
+    async fn start(&self, place: usize) -> Result<(Child, Option<ChildStdin>), String> {
         let process = self.processes.get(place).ok_or("there is no such process")?;
         let process = serde_json::to_string(process).map_err(|error| error.to_string())?;
         let mut command = Command::new(&self.path);
@@ -67,7 +71,11 @@ impl Program {
             .stdin(Stdio::piped())
             .kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| error.to_string())?;
-        let lifeline = child.stdin.take();
+        let mut lifeline = child.stdin.take();
+        if let Some(lifeline) = &mut lifeline {
+            // One that has ended meanwhile is seen to by those who wait for it.
+            let _ = lifeline.write_all(&self.access).await;
+        }
         Ok((child, lifeline))
     }
 }
@@ -86,7 +94,7 @@ pub(super) async fn supervise(
     let mut pause = FIRST_PAUSE;
     loop {
         let failed = |how: String| RunnerError::Process { place, how };
-        let (child, lifeline) = program.start(place).map_err(failed)?;
+        let (child, lifeline) = program.start(place).await.map_err(failed)?;
         let (began, id) = (Instant::now(), child.id());
         tracing::debug!(target: "lightning::trainer", place, pid = id, "a process of runners was started");
         let status = watch(child, lifeline, &stop, delays).await;

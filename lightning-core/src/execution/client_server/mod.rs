@@ -16,7 +16,8 @@ use self::{
     place::Plan,
 };
 use super::{
-    ExecutionError, Interrupts, Role, RunnerLimits, RunnerProcess, SharedMemory, Work,
+    ExecutionError, Interrupts, Role, RunnerLimits, RunnerProcess, SharedMemory, StoreAccess, Work,
+    cancel_what_is_left,
     environment::{Environment, EnvironmentError},
 };
 use crate::{
@@ -242,7 +243,8 @@ impl ClientServer {
             Place::Runner { .. } => false,
         };
         if both {
-            let program = Program::this(self.processes(&site, &url)).map_err(ExecutionError::Setup)?;
+            let program =
+                Program::this(self.processes(&site), &self.access(&url)).map_err(ExecutionError::Setup)?;
             let program = Arc::new(program);
             for place in 0..program.count() {
                 let child = supervise(
@@ -275,6 +277,10 @@ impl ClientServer {
         let counted = site.counted.follow(site.run, &**store);
         let executed = async {
             let outcome = tokio::join!(strategy.execute(work, interrupts), telling).0;
+            if matches!(outcome, Err(ExecutionError::Interrupted)) {
+                // Before the store is closed, for those elsewhere hear of it there.
+                cancel_what_is_left(site.run).await;
+            }
             if !both && !self.keep_runners && outcome.is_ok() && serving.is_some() {
                 self.let_runners_finish(&**store, site.counted).await;
             }
@@ -290,14 +296,20 @@ impl ClientServer {
         outcome
     }
 
-    fn processes(&self, site: &Site<'_>, url: &str) -> Vec<RunnerProcess> {
+    fn access(&self, url: &str) -> StoreAccess {
+        StoreAccess {
+            url: url.to_owned(),
+            token: self.token.as_ref().map(|token| token.expose().to_owned()),
+        }
+    }
+
+    fn processes(&self, site: &Site<'_>) -> Vec<RunnerProcess> {
         let process = |place, runners| RunnerProcess {
             parent: std::process::id(),
             place,
             runners,
-            store_url: url.to_owned(),
-            token: self.token.as_ref().map(|token| token.expose().to_owned()),
             fit: site.fit.to_owned(),
+            run_id: site.run.id().to_owned(),
             end_within: self.delays.orphan,
             stop_grace: self.delays.stop,
             limits: site.limits,

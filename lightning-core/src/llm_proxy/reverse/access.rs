@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::{headers::shown_key, refusal::Refusal};
-use crate::types::Secret;
+use crate::{listening::is_local, types::Secret};
 
 /// Lets callers in.
 #[derive(Debug)]
@@ -52,16 +52,6 @@ impl Access {
         }
         Ok(())
     }
-}
-
-/// Whether a `Host` is one that nobody else can have point here.
-fn is_local(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || address.parse::<std::net::IpAddr>().is_ok()
 }
 
 #[cfg(test)]

@@ -1,18 +1,10 @@
 //! Listening, accepting, and coming to an end.
 
-use std::{convert::Infallible, io, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt as _;
-use hyper::{Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinSet,
-};
+use hyper::{Request, Response, StatusCode, body::Incoming, service::service_fn};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -21,68 +13,28 @@ use super::{
     route::{Route, route},
     tee::Outgoing,
 };
-use crate::llm_proxy::ApiFamily;
+use crate::{
+    listening::{self, Limits},
+    llm_proxy::ApiFamily,
+};
 
 /// Serves until `stop` is cancelled; then nothing more is accepted, and calls under way have their time to end.
 pub(super) async fn serve(serving: Arc<Serving>, listener: TcpListener, stop: CancellationToken) {
     let options = &serving.shared.options;
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(options.header_timeout);
-    let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(options.max_connections));
-    let mut connections = JoinSet::new();
-    loop {
-        let next = async {
-            // The semaphore is never closed.
-            let slot = Arc::clone(&slots).acquire_owned().await.ok();
-            (slot, accept(&listener).await)
-        };
-        let (slot, stream) = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
-            next = next => next,
-        };
-        let own = Arc::clone(&serving);
-        let service = service_fn(move |request| {
-            let serving = Arc::clone(&own);
-            async move { Ok::<_, Infallible>(answer(&serving, request).await) }
-        });
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-        connections.spawn(async move {
-            if let Err(error) = connection.await {
-                // Callers leave as they like; only who looks for it wants to know.
-                tracing::trace!(target: "lightning::llm_proxy", %error, "a connection broke");
-            }
-            drop(slot);
-        });
-    }
-    drop(listener);
-    if tokio::time::timeout(options.stop_grace, graceful.shutdown())
-        .await
-        .is_err()
-    {
-        let connections = connections.len();
+    let limits = Limits {
+        connections: options.max_connections,
+        header_timeout: options.header_timeout,
+    };
+    let own = Arc::clone(&serving);
+    let service = service_fn(move |request| {
+        let serving = Arc::clone(&own);
+        async move { Ok::<_, Infallible>(answer(&serving, request).await) }
+    });
+    let connections = listening::accept(listener, &limits, &stop, service).await;
+    tracing::debug!(target: "lightning::llm_proxy", connections = connections.count(), "draining");
+    let connections = connections.finish(options.stop_grace).await;
+    if connections > 0 {
         tracing::warn!(target: "lightning::llm_proxy", connections, "gave up on calls that did not end");
-    }
-    connections.shutdown().await;
-}
-
-/// The next connection. What keeps it from being accepted is passing (too many open files), so it is tried again.
-async fn accept(listener: &TcpListener) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                // Events of a stream are small and written at once; waiting for more would only delay them.
-                let _: io::Result<()> = stream.set_nodelay(true);
-                return stream;
-            }
-            Err(error) => {
-                tracing::warn!(target: "lightning::llm_proxy", %error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
     }
 }
 

@@ -71,9 +71,9 @@ impl Case {
     ///
     /// # Panics
     ///
-    /// If the store behaves otherwise, or has not answered after ten seconds.
+    /// If the store behaves otherwise, or has not answered after thirty seconds.
     pub async fn run(&self, fixture: Fixture) {
-        let finished = tokio::time::timeout(Duration::from_secs(10), (self.run)(fixture)).await;
+        let finished = tokio::time::timeout(Duration::from_secs(30), (self.run)(fixture)).await;
         assert!(finished.is_ok(), "`{}` did not come to an end", self.name);
     }
 }

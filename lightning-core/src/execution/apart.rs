@@ -9,7 +9,7 @@ use super::{ExecutionError, Interrupts, shared_memory::RunnerFuture};
 use crate::runner::{RunnerReport, StopSignal};
 
 /// Runners without an algorithm.
-pub(crate) struct Fleet {
+pub(crate) struct RunnersApart {
     pub(crate) runners: Vec<RunnerFuture>,
     pub(crate) stop: StopSignal,
     /// How long they may take to finish what they have once the process was asked to end.
@@ -17,7 +17,7 @@ pub(crate) struct Fleet {
     pub(crate) last_words: TaskTracker,
 }
 
-impl Fleet {
+impl RunnersApart {
     /// Runs until all of them have ended: because their store told them so, because they have done what they were to do, or
     /// because the process was asked to end. The end of one by an error ends the others. Gives the sum of their reports.
     pub(crate) async fn run(self, interrupts: &Interrupts) -> Result<RunnerReport, ExecutionError> {
