@@ -23,9 +23,9 @@ bench-durable *part:
     cargo bench -p lightning-tests --features full --bench durable_store --locked -- {{ part }}
     cargo bench -p lightning-tests --features full --bench store_verbs --locked -- sqlite
 
-# What the LLM proxy costs beside a bare byte forwarder.
+# What the LLM proxy costs beside a bare byte forwarder, and beside LiteLLM if LIGHTNING_LITELLM names a Python that has it.
 bench-proxy:
-    cargo bench -p lightning-tests --features full --bench proxy --locked
+    cargo bench -p lightning-tests --features proxy --bench proxy --locked
 
 # Kill a process that writes to the durable store, 300 times; about ten minutes.
 crash rounds="300":
@@ -34,6 +34,10 @@ crash rounds="300":
 # Many runners for half an hour, with everything in their way that networks and agents do.
 soak seconds="1800":
     cargo run --release -p lightning-tests --features full --bin soak --locked -- {{ seconds }}
+
+# The LLM proxy at the highest rate for ten minutes, while its store is stopped and started again.
+soak-proxy seconds="600":
+    cargo run --release -p lightning-tests --features proxy --bin soak_proxy --locked -- {{ seconds }}
 
 # Break the lifecycle in each way of `tests/mutations/lifecycle.json`; about ten minutes.
 mutations *name:

@@ -1,15 +1,19 @@
 //! What the LLM proxy costs beside a bare byte forwarder.
 //!
-//! `cargo bench -p lightning-tests --features full --bench proxy`. The forwarder is hyper's server and hyper's client with
+//! `cargo bench -p lightning-tests --features proxy --bench proxy`. The forwarder is hyper's server and hyper's client with
 //! nothing in between: it reads no body, keeps nothing and knows one backend. Both stand before the same scripted backend and
 //! get the same requests, in alternating rounds; medians are printed. Throughput is compared by processor time of the server's
 //! thread for each request, latency and time to the first byte at one connection, as what each adds to a direct call.
+//!
+//! With `LIGHTNING_LITELLM=path/to/python`, an interpreter that has `litellm[proxy]`, LiteLLM's proxy is measured too, with one
+//! worker before the same backend; neither records anything then.
 
 use std::{
     convert::Infallible,
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
     sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
@@ -25,24 +29,35 @@ use lightning_core::{
     store::{MemoryStore, Store},
     types::NewRollout,
 };
-use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+use lightning_tests::{
+    instant::{self, Answers, content_length, position},
+    scratch::Scratch,
 };
+use serde_json::json;
+use tokio::net::TcpListener;
 
 const ROUNDS: usize = 7;
 const CONNECTIONS: usize = 8;
 const REQUESTS: usize = 4_000;
 const LATENCIES: usize = 1_000;
-const EVENTS: usize = 50;
+/// For LiteLLM, which takes its time.
+const FEW: usize = 400;
 
 /// A server on a thread of its own.
 #[derive(Clone)]
 struct Server {
     address: SocketAddr,
-    thread: String,
+    /// What tells its processor time.
+    cpu: Cpu,
     prefix: String,
+}
+
+#[derive(Clone)]
+enum Cpu {
+    /// Of a thread, in nanoseconds.
+    Thread(String),
+    /// Of all threads of a process, in hundredths of a second.
+    Process(String),
 }
 
 impl Server {
@@ -67,15 +82,94 @@ impl Server {
         Self {
             address,
             prefix,
-            thread: thread.recv().unwrap(),
+            cpu: Cpu::Thread(thread.recv().unwrap()),
         }
     }
 
     /// Processor time so far.
     fn cpu(&self) -> Duration {
-        let line = fs::read_to_string(&self.thread).unwrap();
-        Duration::from_nanos(line.split(' ').next().unwrap().parse().unwrap())
+        match &self.cpu {
+            Cpu::Thread(file) => {
+                let line = fs::read_to_string(file).unwrap();
+                Duration::from_nanos(line.split(' ').next().unwrap().parse().unwrap())
+            }
+            Cpu::Process(file) => {
+                let line = fs::read_to_string(file).unwrap();
+                // The name, which may hold spaces, ends in the last bracket; then come fields from the third on.
+                let (_, fields) = line.rsplit_once(')').unwrap();
+                let fields = fields.split_whitespace().skip(11).take(2);
+                Duration::from_millis(fields.map(|ticks| ticks.parse::<u64>().unwrap() * 10).sum())
+            }
+        }
     }
+}
+
+/// LiteLLM's proxy as a process, until it is dropped.
+struct LiteLlm {
+    process: Child,
+    server: Server,
+    _folder: Scratch,
+}
+
+impl LiteLlm {
+    fn start(python: &str, backend: SocketAddr) -> Self {
+        let folder = Scratch::fast();
+        let config = folder.path("litellm.yaml");
+        let text = format!(
+            "model_list:\n  - model_name: m\n    litellm_params:\n      model: openai/m\n      \
+             api_base: http://{backend}/v1\n      api_key: none\nlitellm_settings:\n  num_retries: 0\n  telemetry: false\n"
+        );
+        fs::write(&config, text).unwrap();
+        let address = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .unwrap();
+        let run = "from litellm.proxy.proxy_cli import run_server; run_server()";
+        let process = Command::new(python)
+            .args(["-c", run, "--host", "127.0.0.1", "--num_workers", "1", "--port"])
+            .arg(address.port().to_string())
+            .arg("--config")
+            .arg(&config)
+            .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+            .env("LITELLM_LOG", "ERROR")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let began = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            assert!(
+                began.elapsed() < Duration::from_secs(180),
+                "LiteLLM does not listen"
+            );
+            pause(Duration::from_millis(200));
+        }
+        let server = Server {
+            address,
+            cpu: Cpu::Process(format!("/proc/{}/stat", process.id())),
+            prefix: String::new(),
+        };
+        Self {
+            process,
+            server,
+            _folder: folder,
+        }
+    }
+}
+
+impl Drop for LiteLlm {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark, in which nothing else runs"
+)]
+fn pause(duration: Duration) {
+    thread::sleep(duration);
 }
 
 /// Answers every request at once: with an object, or with a stream of events.
@@ -84,64 +178,7 @@ async fn backend(ready: mpsc::Sender<(SocketAddr, String)>) {
     ready
         .send((listener.local_addr().unwrap(), String::new()))
         .unwrap();
-    let answer = json!({
-        "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": "word ".repeat(200)},
-            "finish_reason": "stop", "token_ids": (0..200).collect::<Vec<u32>>()}],
-        "usage": {"prompt_tokens": 100, "completion_tokens": 200, "total_tokens": 300},
-    });
-    let body = answer.to_string();
-    let plain = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let event = json!({
-        "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m",
-        "choices": [{"index": 0, "delta": {"content": "word "}, "finish_reason": null}],
-    });
-    let event = format!("data: {event}\n\n");
-    let event = format!("{:x}\r\n{event}\r\n", event.len());
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
-    let stream = format!("{head}{}e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n", event.repeat(EVENTS));
-    let answers = Arc::new((plain, stream));
-    loop {
-        let (mut connection, _) = listener.accept().await.unwrap();
-        connection.set_nodelay(true).unwrap();
-        let answers = Arc::clone(&answers);
-        tokio::spawn(async move {
-            let mut bytes = Vec::new();
-            loop {
-                let text = String::from_utf8_lossy(&bytes).into_owned();
-                if let Some((head, body)) = text.split_once("\r\n\r\n")
-                    && body.len() >= length(head)
-                {
-                    let answer = if body.contains("\"stream\":true") {
-                        &answers.1
-                    } else {
-                        &answers.0
-                    };
-                    if connection.write_all(answer.as_bytes()).await.is_err() {
-                        return;
-                    }
-                    bytes.clear();
-                    continue;
-                }
-                match connection.read_buf(&mut bytes).await {
-                    Ok(1..) => {}
-                    _ => return,
-                }
-            }
-        });
-    }
-}
-
-fn length(head: &str) -> usize {
-    let line = head.lines().find_map(|line| {
-        line.to_ascii_lowercase()
-            .strip_prefix("content-length:")
-            .map(str::to_owned)
-    });
-    line.map_or(0, |length| length.trim().parse().unwrap())
+    instant::serve(listener, Arc::new(Answers::new())).await;
 }
 
 /// The bare forwarder.
@@ -235,12 +272,12 @@ impl Caller {
             first.get_or_insert_with(|| began.elapsed());
             filled += count;
             let bytes = &self.buffer[..filled];
-            let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+            let Some(end) = position(bytes, b"\r\n\r\n") else {
                 continue;
             };
             let head = std::str::from_utf8(&bytes[..end]).unwrap();
             assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-            let complete = match length(head) {
+            let complete = match content_length(head.as_bytes()) {
                 0 => bytes.ends_with(b"\r\n0\r\n\r\n"),
                 length => filled >= end + 4 + length,
             };
@@ -252,7 +289,7 @@ impl Caller {
 }
 
 /// Processor time of the server for each request.
-fn cost(server: &Server, streams: bool) -> Duration {
+fn cost(server: &Server, streams: bool, requests: usize) -> Duration {
     let mut callers: Vec<Caller> = (0..CONNECTIONS).map(|_| Caller::new(server, streams)).collect();
     for caller in &mut callers {
         caller.call();
@@ -261,28 +298,24 @@ fn cost(server: &Server, streams: bool) -> Duration {
     thread::scope(|scope| {
         for caller in &mut callers {
             scope.spawn(|| {
-                for _ in 0..REQUESTS / CONNECTIONS {
+                for _ in 0..requests / CONNECTIONS {
                     caller.call();
                 }
             });
         }
     });
     // What is recorded afterwards counts too.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a benchmark, in which nothing else runs"
-    )]
-    thread::sleep(Duration::from_millis(300));
-    (server.cpu() - before) / u32::try_from(REQUESTS).unwrap()
+    pause(Duration::from_millis(300));
+    (server.cpu() - before) / u32::try_from(requests).unwrap()
 }
 
 /// Times at one connection: to the first byte, and to the last; sorted.
-fn latencies(server: &Server, streams: bool) -> [Vec<Duration>; 2] {
+fn latencies(server: &Server, streams: bool, count: usize) -> [Vec<Duration>; 2] {
     let mut caller = Caller::new(server, streams);
     for _ in 0..50 {
         caller.call();
     }
-    let (mut first, mut last): (Vec<_>, Vec<_>) = (0..LATENCIES).map(|_| caller.call()).unzip();
+    let (mut first, mut last): (Vec<_>, Vec<_>) = (0..count).map(|_| caller.call()).unzip();
     first.sort();
     last.sort();
     [first, last]
@@ -313,7 +346,7 @@ fn main() {
         let mut costs = [const { Vec::new() }; 3];
         for _ in 0..ROUNDS {
             for (server, costs) in [&bare, &ours, &recording].into_iter().zip(&mut costs) {
-                costs.push(micros(cost(server, streams)));
+                costs.push(micros(cost(server, streams, REQUESTS)));
             }
         }
         let ratio = |place: usize| {
@@ -334,9 +367,9 @@ fn main() {
     ] {
         let mut added = [const { Vec::new() }; 4];
         for _ in 0..ROUNDS {
-            let direct = &latencies(&backend, streams)[which];
+            let direct = &latencies(&backend, streams, LATENCIES)[which];
             for (place, server) in [&bare, &ours].into_iter().enumerate() {
-                let through = &latencies(server, streams)[which];
+                let through = &latencies(server, streams, LATENCIES)[which];
                 for (half, rank) in [LATENCIES / 2, LATENCIES * 99 / 100].into_iter().enumerate() {
                     added[place * 2 + half].push(micros(through[rank]) - micros(direct[rank]));
                 }
@@ -347,6 +380,34 @@ fn main() {
             "  {what}: forwarder p50 {bare_50:.0} µs, p99 {bare_99:.0} µs; proxy p50 {ours_50:.0} µs, p99 {ours_99:.0} µs: \
              {:.2} of its p99 (target 2)",
             ours_99 / bare_99
+        );
+    }
+    match std::env::var("LIGHTNING_LITELLM") {
+        Ok(python) => beside_litellm(&python, &backend, &ours),
+        Err(_) => println!("LiteLLM was not asked for (LIGHTNING_LITELLM)"),
+    }
+}
+
+/// The same requests through LiteLLM's proxy.
+fn beside_litellm(python: &str, backend: &Server, ours: &Server) {
+    let theirs = LiteLlm::start(python, backend.address);
+    println!("beside LiteLLM with one worker, {ROUNDS} rounds of {FEW}");
+    for (what, streams) in [("plain", false), ("a stream of 50 events", true)] {
+        // Time for each request: of the processor; until the first byte and the last at one connection.
+        let mut times = [const { Vec::new() }; 6];
+        for _ in 0..ROUNDS {
+            for (place, server) in [ours, &theirs.server].into_iter().enumerate() {
+                times[place].push(micros(cost(server, streams, FEW)));
+                let [first, last] = latencies(server, streams, FEW);
+                times[place + 2].push(micros(first[FEW / 2]));
+                times[place + 4].push(micros(last[FEW / 2]));
+            }
+        }
+        let [cpu, their_cpu, first, their_first, last, their_last] = times.map(median);
+        println!(
+            "  {what}: processor time {cpu:.0} µs and {their_cpu:.0} µs: {:.0} times; first byte after {first:.0} µs and \
+             {their_first:.0} µs, last one after {last:.0} µs and {their_last:.0} µs (p50 at one connection)",
+            their_cpu / cpu
         );
     }
 }

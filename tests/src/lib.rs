@@ -3,6 +3,7 @@
 #[cfg(doctest)]
 mod book;
 pub mod crash;
+pub mod instant;
 #[cfg(feature = "full")]
 pub mod learning;
 pub mod model;

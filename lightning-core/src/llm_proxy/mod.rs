@@ -93,6 +93,9 @@ pub trait ControlProxy: Send + Sync + 'static {
 
     /// Resolves when every call that this attempt has made so far is recorded, or given up. The trainer's runners wait for
     /// it before they report an attempt, so that nobody reads half a trace. Cancel safe.
+    ///
+    /// Errors with [`LlmProxyError::Unavailable`] if the store has not taken them for as long as the proxy is patient. What is
+    /// not recorded by then still will be.
     fn recorded<'a>(&'a self, rollout_id: &'a RolloutId, attempt_id: &'a AttemptId) -> ProxyFuture<'a, ()> {
         let _ = (rollout_id, attempt_id);
         Box::pin(ready(Ok(())))

@@ -180,12 +180,12 @@ fn packed_answers_are_read() {
     }
     let unknown = fixtures::named("vllm-chat")
         .call()
-        .encoding("br")
+        .encoding("compress")
         .spans("ro-1", "at-1");
     let status = &unknown[0].status;
     assert_eq!(
         status.description.as_deref(),
-        Some("the answer is encoded as `br`, which is not recorded")
+        Some("the answer is encoded as `compress`, which is not recorded")
     );
 }
 

@@ -2,6 +2,9 @@
 
 mod control;
 mod forwarding;
+mod program;
+mod real_model;
+mod recording;
 mod retries;
 mod streaming;
 mod training;

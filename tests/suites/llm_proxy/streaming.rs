@@ -8,7 +8,12 @@ use std::{
     time::Duration,
 };
 
-use lightning_core::llm_proxy::{ControlProxy as _, TimeLimits};
+use lightning_core::{
+    llm_proxy::{ControlProxy as _, ProxyModel, ReverseProxy, TimeLimits},
+    semconv,
+    store::{MemoryStore, Store},
+    types::{NewRollout, SpanQuery},
+};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -117,6 +122,7 @@ async fn ten_megabytes_go_either_way() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_streams_go_side_by_side() {
     const STREAMS: usize = 1_000;
+    const ROLLOUTS: usize = 100;
     // Nobody gets an end before everybody has a beginning.
     let begun = Arc::new(AtomicUsize::new(0));
     let all = Arc::new(Notify::new());
@@ -146,13 +152,29 @@ async fn a_thousand_streams_go_side_by_side() {
         }
     })
     .await;
-    let proxy = proxy(model(&upstream)).await;
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let builder = ReverseProxy::builder().model(model(&upstream));
+    let proxy = builder.store(Arc::clone(&store)).build().unwrap();
+    proxy.start().await.unwrap();
+    let mut attempts = Vec::new();
+    for number in 0..ROLLOUTS {
+        let rollout = NewRollout::new(json!(number));
+        attempts.push(store.start_rollout(rollout, None).await.unwrap());
+    }
+    let asks = |who: usize| {
+        let messages = json!([{"role": "user", "content": format!("I am {who}.")}]);
+        json!({"model": "m", "who": who, "stream": true, "messages": messages})
+    };
     let mut clients = JoinSet::new();
     for who in 0..STREAMS {
         let proxy = proxy.clone();
+        let made = &attempts[who % ROLLOUTS];
+        let path = format!(
+            "/rollout/{}/attempt/{}{CHAT}",
+            made.rollout_id, made.attempt.attempt_id
+        );
         clients.spawn(async move {
-            let path = format!("/rollout/ro-{}/attempt/at-{who}{CHAT}", who % 100);
-            let got = post(&proxy, &path, &json!({"model": "m", "who": who})).await;
+            let got = post(&proxy, &path, &asks(who)).await;
             let expected: String = (0..5).map(|number| format!("data: {who}.{number}\n\n")).collect();
             assert_eq!((got.status, got.complete, got.text()), (200, true, expected));
         });
@@ -161,6 +183,85 @@ async fn a_thousand_streams_go_side_by_side() {
         done.unwrap();
     }
     proxy.drain().await.unwrap();
+    // Each attempt has its own streams, all of them, and no others.
+    for (number, made) in attempts.iter().enumerate() {
+        let (rollout, attempt) = (&made.rollout_id, &made.attempt.attempt_id);
+        proxy.recorded(rollout, attempt).await.unwrap();
+        let spans = store
+            .query_spans(SpanQuery::of(rollout.clone()))
+            .await
+            .unwrap()
+            .items;
+        let calls = spans.iter().filter(|span| span.name == semconv::PROXY_REQUEST);
+        let mut said: Vec<&str> = calls
+            .map(|span| span.attributes["gen_ai.prompt.0.content"].as_str().unwrap())
+            .collect();
+        said.sort_unstable();
+        let mut expected: Vec<String> = (number..STREAMS)
+            .step_by(ROLLOUTS)
+            .map(|who| format!("I am {who}."))
+            .collect();
+        expected.sort_unstable();
+        assert_eq!(said, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_go_on_while_models_change() {
+    const STREAMS: usize = 50;
+    let go_on = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&go_on);
+    let old = Upstream::start(move |seen, mut stream| {
+        let gate = Arc::clone(&gate);
+        async move {
+            let who = seen.json()["who"].as_u64().unwrap();
+            stream.write_all(STREAM.as_bytes()).await.ok()?;
+            stream
+                .write_all(&chunk(format!("data: {who}.0\n\n")))
+                .await
+                .ok()?;
+            gate.acquire().await.unwrap().forget();
+            stream
+                .write_all(&chunk(format!("data: {who}.1\n\n")))
+                .await
+                .ok()?;
+            say(stream, END).await
+        }
+    })
+    .await;
+    let new = Upstream::always(with_headers("200 OK", &[], "new")).await;
+    let proxy = proxy(model(&old)).await;
+    let mut clients = Vec::new();
+    for who in 0..STREAMS {
+        let mut client = Client::connect(&proxy).await;
+        let body = json!({"model": "m", "who": who, "stream": true});
+        client.send("POST", CHAT, &[], body.to_string()).await;
+        client.head().await;
+        assert_eq!(
+            client.chunk().await.unwrap(),
+            format!("data: {who}.0\n\n").into_bytes()
+        );
+        clients.push(client);
+    }
+    // Another server, then no such model, then the first one again.
+    proxy.set_models(vec![model(&new)]).await.unwrap();
+    assert_eq!(post(&proxy, CHAT, &chat()).await.text(), "new");
+    let other = ProxyModel::new("n", new.base_url());
+    proxy.set_models(vec![other]).await.unwrap();
+    assert_eq!(post(&proxy, CHAT, &chat()).await.status, 404);
+    assert_eq!(proxy.calls_under_way(), STREAMS);
+    go_on.add_permits(STREAMS / 2);
+    proxy.set_models(vec![model(&old)]).await.unwrap();
+    go_on.add_permits(STREAMS - STREAMS / 2);
+    for (who, mut client) in clients.into_iter().enumerate() {
+        assert_eq!(
+            client.chunk().await.unwrap(),
+            format!("data: {who}.1\n\n").into_bytes()
+        );
+        assert_eq!(client.chunk().await.as_deref(), Some(&b""[..]));
+    }
+    proxy.drain().await.unwrap();
+    assert_eq!(old.count(), STREAMS);
 }
 
 #[tokio::test]

@@ -1,41 +1,22 @@
-//! The proxy as a part of a run, and of a program of its own.
+//! The proxy as a part of a run.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    process::{Command, Stdio},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use lightning_core::{
     agent::{RolloutContext, agent_fn},
-    llm_proxy::{ControlProxy as _, LlmProxy, ProxyConfig, ProxyModel, ReverseProxy},
+    llm_proxy::{ControlProxy as _, LlmProxy, ProxyModel, ReverseProxy},
     prelude::*,
     store::MemoryStore,
     trainer::Trainer,
     types::{AttemptStatus, NewRollout, SpanQuery},
 };
-use lightning_tests::scratch::Scratch;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{
-    upstream::{Upstream, json_answer, say},
-    world::{CHAT, chat, model, post, send},
+    upstream::Upstream,
+    world::{CHAT, chat, echo, model, post, send},
 };
-
-/// A server that says what it was asked.
-async fn echo() -> Upstream {
-    Upstream::start(|seen, stream| async move {
-        let word = seen.json()["messages"][0]["content"].clone();
-        let answer = json!({
-            "id": format!("id-{}", seen.number), "object": "chat.completion", "model": "up",
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": word}, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-        });
-        say(stream, json_answer("200 OK", answer.to_string())).await
-    })
-    .await
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_rollouts_side_by_side_keep_their_calls() {
@@ -181,88 +162,6 @@ async fn a_proxy_that_cannot_listen_ends_the_run_before_it_begins() {
         error.to_string().contains(&format!("cannot listen on {taken}")),
         "{error}"
     );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_program_runs_a_proxy_from_a_file() {
-    let upstream = echo().await;
-    let scratch = Scratch::fast();
-    let file = scratch.path("models.yaml");
-    let text = format!(
-        "models:\n  - name: m\n    backends:\n      - base_url: {}\n",
-        upstream.base_url()
-    );
-    std::fs::write(&file, &text).unwrap();
-    let program = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lightning_under_test"));
-        command
-            .args(["proxy", "--port", "0", "--config"])
-            .arg(&file)
-            .stdin(Stdio::null());
-        command
-            .env_remove("LIGHTNING_STORE_URL")
-            .env_remove("LIGHTNING_LOG");
-        command
-    };
-    let mut process = program()
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(process.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let address = line
-        .trim()
-        .rsplit_once("http://")
-        .unwrap_or_else(|| panic!("{line}"))
-        .1
-        .to_owned();
-    assert!(line.contains("records nothing"), "{line}");
-    let mut client = super::world::Client::to(&address).await;
-    client.send("POST", CHAT, &[], chat().to_string()).await;
-    assert_eq!(client.answer().await.status, 200);
-    process.kill().unwrap();
-    process.wait().unwrap();
-
-    // What is wrong with a file is said with its place, and without a key.
-    for (wrong, place) in [
-        ("base_url: ftp://h", "models.yaml:4"),
-        ("base_url: http://h\n        api_key: 12345678", "models.yaml:5"),
-        ("base_url: http://h\n        wieght: 2", "wieght"),
-        (
-            "base_url: http://h\n        api_key: {env: LIGHTNING_NO_SUCH_KEY}",
-            "models[0].backends[0].api_key",
-        ),
-    ] {
-        std::fs::write(
-            &file,
-            format!("models:\n  - name: m\n    backends:\n      - {wrong}\n"),
-        )
-        .unwrap();
-        let out = program().output().unwrap();
-        let said = String::from_utf8_lossy(&out.stderr).into_owned();
-        assert!(
-            !out.status.success() && said.contains("models.yaml") && said.contains(place),
-            "{said}"
-        );
-        assert!(!said.contains("12345678"), "{said}");
-    }
-}
-
-#[test]
-fn the_file_in_the_book_is_one() {
-    let page = include_str!("../../../docs/src/llm-proxy.md");
-    let (_, rest) = page.split_once("```yaml\n").unwrap();
-    let (yaml, _) = rest.split_once("```").unwrap();
-    let scratch = Scratch::fast();
-    let file = scratch.path("models.yaml");
-    std::fs::write(&file, yaml).unwrap();
-    let config = ProxyConfig::read(&file).unwrap();
-    let names: Vec<_> = config.models.iter().map(|model| model.name.as_str()).collect();
-    assert_eq!(names, ["small", "claude"]);
-    assert_eq!(config.models[0].backends.len(), 2);
 }
 
 #[tokio::test]

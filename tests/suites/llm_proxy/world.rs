@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::upstream::Upstream;
+use super::upstream::{Upstream, json_answer, say};
 
 pub(crate) const CHAT: &str = "/v1/chat/completions";
 
@@ -32,6 +32,20 @@ pub(crate) async fn proxy(model: ProxyModel) -> ReverseProxy {
     let proxy = ReverseProxy::builder().model(model).build().unwrap();
     proxy.start().await.unwrap();
     proxy
+}
+
+/// A server that says what it was asked.
+pub(crate) async fn echo() -> Upstream {
+    Upstream::start(|seen, stream| async move {
+        let word = seen.json()["messages"][0]["content"].clone();
+        let answer = json!({
+            "id": format!("id-{}", seen.number), "object": "chat.completion", "model": "up",
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": word}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+        });
+        say(stream, json_answer("200 OK", answer.to_string())).await
+    })
+    .await
 }
 
 /// A request for a chat completion of the model `m`.

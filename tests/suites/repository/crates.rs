@@ -44,6 +44,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     ),
     (&["opentelemetry_proto", "prost"], &["wire", "server"]),
     (&["rustix"], &["config::programs", "execution"]),
+    (&["brotli_decompressor", "ruzstd"], &["llm_proxy"]),
     (&["rusqlite", "libsqlite3_sys"], &["store::sqlite"]),
     (&["candle_core", "safetensors", "tokenizers"], &["lm"]),
     (

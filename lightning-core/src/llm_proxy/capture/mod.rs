@@ -56,5 +56,5 @@ pub(crate) struct Exchange {
 
 /// The spans that a call becomes.
 pub(crate) fn call_spans(call: &Exchange, ids: &dyn IdSource) -> Vec<Span> {
-    spans::of_call(call, ids, &Arc::default())
+    spans::of_call(call, ids, &Arc::default()).0
 }

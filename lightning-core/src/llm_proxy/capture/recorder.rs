@@ -25,6 +25,9 @@ pub(super) type Whose = (RolloutId, AttemptId);
 
 /// What a call takes besides the bytes of its bodies, about.
 const CALL_BYTES: usize = 1024;
+/// How long a call waits for others that are stored together with it, unless somebody waits for it. Storing them one by one
+/// costs several times as much.
+const GATHERING: Duration = Duration::from_millis(20);
 /// How many attempts are remembered whose calls were dropped. They become more only while the store is away.
 const MAX_LOSSY: usize = 65_536;
 
@@ -159,6 +162,15 @@ impl Recorder {
         }
     }
 
+    /// How many calls of this attempt are under way or wait to be recorded, or to be marked as lost.
+    pub(crate) fn unsettled(&self, rollout: &RolloutId, attempt: &AttemptId) -> u64 {
+        let state = self.0.shared.lock();
+        let of_attempt = state.attempts.get(&(rollout.clone(), attempt.clone()));
+        of_attempt.map_or(0, |of_attempt| {
+            (of_attempt.open + of_attempt.waiting) as u64 + of_attempt.dropped
+        })
+    }
+
     /// Records what waits, for as long as `grace`, and ends the task. What is finished afterwards is dropped. Cancel safe.
     pub(crate) async fn shutdown(&self, grace: Duration) {
         let owner = &*self.0;
@@ -208,6 +220,7 @@ impl CallTicket {
         let mut state = self.shared.lock();
         let of_attempt = state.attempts.entry(self.whose.clone()).or_default();
         of_attempt.open = of_attempt.open.saturating_sub(1);
+        let is_waited_for = of_attempt.settled.is_some();
         let fits = state.calls < options.max_calls && state.bytes + bytes <= options.max_bytes;
         if fits && !state.ended {
             state.attempts.entry(self.whose.clone()).or_default().waiting += 1;
@@ -218,7 +231,12 @@ impl CallTicket {
                 call,
                 bytes,
             });
-            self.shared.work.notify_one();
+            state.queued_bytes += bytes;
+            state.hurried |= is_waited_for;
+            // The first one begins the gathering; what ends it is worth waking for.
+            if state.queue.len() == 1 || state.is_due(options) {
+                self.shared.work.notify_one();
+            }
         } else {
             state.drop_call(&self.whose);
         }
@@ -262,6 +280,10 @@ struct State {
     /// Those in the queue, and those that are being stored.
     calls: usize,
     bytes: usize,
+    /// Of those in the queue.
+    queued_bytes: usize,
+    /// Somebody waits for calls that are in the queue.
+    hurried: bool,
     figures: RecorderFigures,
     /// Nothing more is waited for.
     closing: bool,
@@ -280,6 +302,14 @@ struct OfAttempt {
 }
 
 impl State {
+    /// Whether what waits is not to wait for more.
+    fn is_due(&self, options: &RecorderOptions) -> bool {
+        self.hurried
+            || self.closing
+            || self.queue.len() >= options.batch_calls
+            || self.queued_bytes >= options.batch_bytes
+    }
+
     fn drop_call(&mut self, whose: &Whose) {
         self.figures.dropped += 1;
         let remembered = self.lossy.contains(whose) || self.lossy.len() < MAX_LOSSY;
@@ -326,30 +356,50 @@ impl Shared {
             return None;
         }
         let of_attempt = state.attempts.get_mut(whose)?;
-        Some(Arc::clone(of_attempt.settled.get_or_insert_default()))
+        let settled = Arc::clone(of_attempt.settled.get_or_insert_default());
+        if of_attempt.waiting > 0 && !state.queue.is_empty() {
+            state.hurried = true;
+            self.work.notify_one();
+        }
+        Some(settled)
     }
 
     /// The calls that waited the longest; `None` at the end.
     async fn next_batch(&self) -> Option<Vec<Waiting>> {
+        let mut gathering = None;
+        let mut is_over = false;
         loop {
-            {
+            let is_empty = {
                 let mut state = self.lock();
                 let (mut batch, mut bytes) = (Vec::new(), 0);
-                while batch.len() < self.options.batch_calls.max(1)
+                let is_due = is_over || state.is_due(&self.options);
+                while is_due
+                    && batch.len() < self.options.batch_calls.max(1)
                     && let Some(next) = state.queue.front()
                     && (batch.is_empty() || bytes + next.bytes <= self.options.batch_bytes)
                 {
                     bytes += next.bytes;
                     batch.extend(state.queue.pop_front());
                 }
+                state.queued_bytes = state.queued_bytes.saturating_sub(bytes);
+                state.hurried &= !state.queue.is_empty();
                 if !batch.is_empty() {
                     return Some(batch);
                 }
                 if state.closing {
                     return None;
                 }
+                state.queue.is_empty()
+            };
+            if is_empty {
+                self.work.notified().await;
+            } else {
+                let over = gathering.get_or_insert_with(|| Box::pin(tokio::time::sleep(GATHERING)));
+                tokio::select! {
+                    () = over => is_over = true,
+                    () = self.work.notified() => {}
+                }
             }
-            self.work.notified().await;
         }
     }
 
@@ -378,6 +428,7 @@ impl Drop for Ending<'_> {
         let mut state = self.0.lock();
         state.ended = true;
         state.queue.clear();
+        state.queued_bytes = 0;
         let lost = std::mem::take(&mut state.calls) as u64;
         state.bytes = 0;
         state.figures.dropped += lost;

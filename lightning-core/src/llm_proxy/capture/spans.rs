@@ -36,7 +36,12 @@ const NOT_RAW: [&str; 8] = [
 const MESSAGE_CHARS: usize = 2000;
 
 /// What a call becomes: its span, and the raw one where there was an answer. The sequence ids are those of the exchange, or 0.
-pub(super) fn of_call(call: &Exchange, ids: &dyn IdSource, resource: &Arc<SpanResource>) -> Vec<Span> {
+/// And how many bytes were read for that.
+pub(super) fn of_call(
+    call: &Exchange,
+    ids: &dyn IdSource,
+    resource: &Arc<SpanResource>,
+) -> (Vec<Span>, usize) {
     let request: Value = serde_json::from_slice(&call.request).unwrap_or_default();
     let told = Told::read(call);
     let asked = model_wire::request_as_chat(call.endpoint, &request);
@@ -91,7 +96,7 @@ pub(super) fn of_call(call: &Exchange, ids: &dyn IdSource, resource: &Arc<SpanRe
         }
         spans.push(raw);
     }
-    spans
+    (spans, call.request.len() + told.length)
 }
 
 const FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
@@ -130,6 +135,8 @@ struct Told {
     /// Whether there is more of it than could be read.
     cut: bool,
     problem: Option<String>,
+    /// How many bytes it had without its encoding.
+    length: usize,
 }
 
 impl Told {
@@ -140,6 +147,7 @@ impl Told {
             return Self {
                 answer: Value::Null,
                 cut: true,
+                length: 0,
                 problem: Self::failure(call, &Value::Null).or_else(|| {
                     Some(format!(
                         "the answer is encoded as `{encoding}`, which is not recorded"
@@ -169,6 +177,7 @@ impl Told {
         Self {
             cut,
             problem: problem.or(early),
+            length: plain.bytes.len(),
             answer,
         }
     }

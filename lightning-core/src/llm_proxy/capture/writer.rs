@@ -1,6 +1,11 @@
 //! From calls to spans at the store, whatever the store does meanwhile.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     Exchange, RecorderOptions,
@@ -17,6 +22,9 @@ use crate::{
 /// How often something is tried that the store says it fails at, before it is given up: its own content may be the cause.
 /// A store that is away is waited for.
 const FAILURES: u32 = 8;
+/// After how many bytes of what calls said those are stored that have been read, before others are. Answers that were packed
+/// may be a thousand times as long as their copies.
+const PORTION_BYTES: usize = 16 << 20;
 
 /// Stores spans. What it is told to store is stored when it returns, or refused for good.
 #[derive(Debug)]
@@ -62,22 +70,30 @@ impl Writer {
 
     /// Stores the calls; how many the store did not want.
     pub(super) async fn store_calls(&self, calls: Vec<Exchange>) -> usize {
-        let count = calls.len();
-        let (ids, resource) = (Arc::clone(&self.ids), Arc::clone(&self.resource));
-        // Answers may be long, and reading them takes its time: not on the threads that forward calls.
-        let read = tokio::task::spawn_blocking(move || {
-            calls
-                .iter()
-                .map(|call| of_call(call, &*ids, &resource))
-                .collect::<Vec<OfCall>>()
-        });
-        match read.await {
-            Ok(spans) => self.store_all(spans).await,
-            Err(error) => {
-                tracing::error!(target: "lightning::llm_proxy", error = %error, calls = count, "calls cannot be read");
-                count
+        let mut refused = 0;
+        let mut left = VecDeque::from(calls);
+        while !left.is_empty() {
+            let count = left.len();
+            let (ids, resource) = (Arc::clone(&self.ids), Arc::clone(&self.resource));
+            // Answers may be long, and reading them takes its time: not on the threads that forward calls.
+            let read = tokio::task::spawn_blocking(move || {
+                let spans = read_portion(&mut left, &*ids, &resource);
+                (spans, left)
+            });
+            let (spans, rest) = match read.await {
+                Ok(read) => read,
+                Err(error) => {
+                    tracing::error!(target: "lightning::llm_proxy", error = %error, calls = count, "calls cannot be read");
+                    return refused + count;
+                }
+            };
+            refused += count - rest.len() - spans.len();
+            left = rest;
+            if !spans.is_empty() {
+                refused += self.store_all(spans).await;
             }
         }
+        refused
     }
 
     /// Stores what says that calls are missing.
@@ -197,6 +213,33 @@ impl Writer {
     }
 }
 
+/// Takes calls, and reads them, until it is enough at once. A call that cannot be read is left out.
+fn read_portion(
+    left: &mut VecDeque<Exchange>,
+    ids: &dyn IdSource,
+    resource: &Arc<SpanResource>,
+) -> Vec<OfCall> {
+    let (mut spans, mut bytes) = (Vec::new(), 0);
+    while bytes < PORTION_BYTES
+        && let Some(call) = left.pop_front()
+    {
+        // What is read comes from outside, and the others' records do not depend on it.
+        match catch_unwind(AssertUnwindSafe(|| of_call(&call, ids, resource))) {
+            Ok((of_call, length)) => {
+                bytes += length;
+                spans.push(of_call);
+            }
+            Err(_) => tracing::error!(
+                target: "lightning::llm_proxy",
+                rollout_id = %call.rollout,
+                attempt_id = %call.attempt,
+                "a call cannot be read; this is a defect"
+            ),
+        }
+    }
+    spans
+}
+
 fn refuse(calls: &[OfCall], error: &StoreError) -> usize {
     for span in calls.iter().filter_map(|call| call.first()) {
         unwanted(span, error);
@@ -263,5 +306,54 @@ impl<'a> Retry<'a> {
         if self.tries > 0 {
             tracing::info!(target: "lightning::llm_proxy", tries = self.tries, "calls of models are recorded again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{model_wire::Endpoint, testing::SequentialIds, types::Timestamp};
+
+    fn call(response: &Bytes) -> Exchange {
+        let zero = Timestamp::from_secs_f64(0.0);
+        Exchange {
+            rollout: "ro-1".into(),
+            attempt: "at-1".into(),
+            sequence_id: None,
+            endpoint: Endpoint::ChatCompletions,
+            model: "m".to_owned(),
+            upstream_model: "m".to_owned(),
+            backend: "b".to_owned(),
+            request: Bytes::from_static(b"{}"),
+            http_status: 200,
+            streamed: false,
+            content_encoding: Some("gzip".to_owned()),
+            response: response.clone(),
+            truncated: false,
+            error: None,
+            started: zero,
+            first_byte: None,
+            ended: zero,
+            retries: 0,
+        }
+    }
+
+    /// A batch is small by its copies, and may be large by what they say.
+    #[test]
+    fn what_is_read_at_once_is_bounded_by_what_it_says() {
+        use std::io::Write as _;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&vec![b' '; PORTION_BYTES / 4]).unwrap();
+        let packed = Bytes::from(encoder.finish().unwrap());
+        assert!(packed.len() < PORTION_BYTES / 100);
+        let mut left: VecDeque<Exchange> = (0..10).map(|_| call(&packed)).collect();
+        let (ids, resource) = (SequentialIds::default(), Arc::default());
+        let mut portions = Vec::new();
+        while !left.is_empty() {
+            portions.push(read_portion(&mut left, &ids, &resource).len());
+        }
+        assert_eq!(portions, [4, 4, 2]);
     }
 }

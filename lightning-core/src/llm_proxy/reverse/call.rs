@@ -90,11 +90,10 @@ pub(super) async fn forward(
         limit_reached(message, full.retry_after)
     })?;
 
-    let stickiness = match &call.caller {
+    let order = model.order(|| match &call.caller {
         Some(caller) => caller.rollout.to_string(),
         None => shared.ids.hex(16),
-    };
-    let order = model.order(&stickiness);
+    });
     let headers = for_upstream(head.headers);
     let query = head.uri.query();
     let is_stream = outline.is_true(&body, "stream");

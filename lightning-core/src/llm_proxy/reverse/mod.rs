@@ -132,6 +132,7 @@ struct Options {
     header_timeout: Duration,
     body_timeout: Duration,
     stop_grace: Duration,
+    record_patience: Duration,
     pause_retry_after: Duration,
 }
 
@@ -167,6 +168,7 @@ impl ReverseProxy {
                 header_timeout: Duration::from_secs(30),
                 body_timeout: Duration::from_secs(60),
                 stop_grace: Duration::from_secs(10),
+                record_patience: Duration::from_secs(300),
                 pause_retry_after: Duration::from_secs(1),
             },
             clock: Arc::new(SystemClock::new()),
@@ -198,6 +200,31 @@ impl ReverseProxy {
     /// How many calls are under way.
     pub fn calls_under_way(&self) -> usize {
         self.0.shared.flow.under_way()
+    }
+
+    /// Waits for the recordings of an attempt as long as it may take.
+    async fn wait_for_records(&self, rollout: &RolloutId, attempt: &AttemptId) -> Result<(), LlmProxyError> {
+        let serving = lock(&self.0.serving).clone();
+        let Some(recorder) = serving.as_ref().and_then(|serving| serving.recorder.as_ref()) else {
+            return Ok(());
+        };
+        let shared = &self.0.shared;
+        let patience = shared.options.record_patience;
+        let deadline = shared.clock.now() + patience;
+        tokio::select! {
+            biased;
+            () = recorder.recorded(rollout, attempt) => Ok(()),
+            () = shared.clock.sleep_past(deadline) => {
+                let calls = recorder.unsettled(rollout, attempt);
+                Err(LlmProxyError::Unavailable {
+                    reason: format!(
+                        "{calls} calls of the attempt {attempt} are not recorded after {patience:?}; is the store there? They \
+                         are recorded when it is"
+                    ),
+                    source: None,
+                })
+            }
+        }
     }
 
     async fn start_now(&self) -> Result<(), LlmProxyError> {
@@ -377,13 +404,7 @@ impl ControlProxy for ReverseProxy {
     }
 
     fn recorded<'a>(&'a self, rollout_id: &'a RolloutId, attempt_id: &'a AttemptId) -> ProxyFuture<'a, ()> {
-        Box::pin(async move {
-            let serving = lock(&self.0.serving).clone();
-            if let Some(recorder) = serving.as_ref().and_then(|serving| serving.recorder.as_ref()) {
-                recorder.recorded(rollout_id, attempt_id).await;
-            }
-            Ok(())
-        })
+        Box::pin(self.wait_for_records(rollout_id, attempt_id))
     }
 }
 
@@ -471,6 +492,14 @@ impl ReverseProxyBuilder {
     #[must_use]
     pub fn stop_grace(mut self, grace: Duration) -> Self {
         self.options.stop_grace = grace;
+        self
+    }
+
+    /// How long [`recorded`](ControlProxy::recorded) waits for the calls of an attempt while the store does not take them; 5
+    /// minutes if not set. A request of `…/recorded` waits for no longer either.
+    #[must_use]
+    pub fn record_patience(mut self, patience: Duration) -> Self {
+        self.options.record_patience = patience;
         self
     }
 

@@ -14,8 +14,10 @@ use super::{
 };
 use crate::llm_proxy::ApiFamily;
 
-/// How long somebody may wait for recordings, before the answer is that they are not there yet.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long a request waits for recordings, before the answer is that they are not there yet: if it does not say, and at most.
+/// Whatever stands in between may close connections on which nothing has come for a minute.
+const WAIT: Duration = Duration::from_secs(30);
+const LONGEST_WAIT: Duration = Duration::from_secs(50);
 
 /// The list of models, or one of them, as the clients of either family read it.
 pub(super) fn models(
@@ -69,16 +71,35 @@ pub(super) fn health(shared: &Shared) -> Response<Outgoing> {
     json_answer(StatusCode::OK, &body)
 }
 
-/// Waits until the calls of an attempt are recorded, for runners of other processes.
-pub(super) async fn recorded(serving: &Serving, caller: &Caller) -> Response<Outgoing> {
-    let recorded = match &serving.recorder {
-        None => true,
-        Some(recorder) => {
-            let all = recorder.recorded(&caller.rollout, &caller.attempt);
-            tokio::time::timeout(LONGEST_WAIT, all).await.is_ok()
+/// Waits until the calls of an attempt are recorded, for runners of other processes: for as long as the request says by
+/// `?wait_seconds=`, within limits.
+pub(super) async fn recorded(
+    serving: &Serving,
+    caller: &Caller,
+    query: Option<&str>,
+) -> Result<Response<Outgoing>, Refusal> {
+    let wait = match query.unwrap_or_default() {
+        "" => WAIT,
+        asked => asked
+            .strip_prefix("wait_seconds=")
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds.parse().ok()?).ok())
+            .ok_or_else(|| Refusal::bad("write `?wait_seconds=` and a number of seconds, or nothing"))?,
+    };
+    let wait = wait.min(LONGEST_WAIT).min(serving.shared.options.record_patience);
+    let Some(recorder) = &serving.recorder else {
+        return Ok(json_answer(StatusCode::OK, &json!({"recorded": true})));
+    };
+    let clock = &serving.shared.clock;
+    let deadline = clock.now() + wait;
+    let body = tokio::select! {
+        biased;
+        () = recorder.recorded(&caller.rollout, &caller.attempt) => json!({"recorded": true}),
+        () = clock.sleep_past(deadline) => {
+            let calls = recorder.unsettled(&caller.rollout, &caller.attempt);
+            json!({"recorded": false, "calls": calls})
         }
     };
-    json_answer(StatusCode::OK, &json!({ "recorded": recorded }))
+    Ok(json_answer(StatusCode::OK, &body))
 }
 
 /// Figures in Prometheus' text format.

@@ -76,7 +76,7 @@ async fn dispatch(serving: &Serving, request: Request<Incoming>) -> Result<Respo
         (Route::Forward(target), caller) => call::forward(serving, target, caller, head, body).await,
         (Route::Models(only), _) => pages::models(shared, &head.headers, only.as_deref()),
         (Route::Metrics, _) => Ok(pages::metrics(serving)),
-        (Route::Recorded, Some(caller)) => Ok(pages::recorded(serving, &caller).await),
+        (Route::Recorded, Some(caller)) => pages::recorded(serving, &caller, head.uri.query()).await,
         (Route::WrongMethod(right), _) => {
             let message = format!("{} takes a {right}, not a {}", head.uri.path(), head.method);
             Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message))

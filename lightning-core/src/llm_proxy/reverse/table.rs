@@ -1,6 +1,7 @@
 //! The models as calls meet them: resolved keys, connections, and how each backend is doing.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -182,23 +183,25 @@ impl Model {
     }
 
     /// The backends in the order in which a rollout tries them.
-    pub(super) fn order(&self, rollout: &str) -> Vec<usize> {
+    pub(super) fn order(&self, rollout: impl FnOnce() -> String) -> Cow<'static, [usize]> {
         if self.backends.len() == 1 {
-            return vec![0];
+            return Cow::Borrowed(&[0]);
         }
         let backends = self.backends.iter();
-        balance::order(
-            rollout,
-            backends.map(|backend| (backend.label.as_str(), backend.spec.weight)),
-        )
+        let weighted = backends.map(|backend| (backend.label.as_str(), backend.spec.weight));
+        Cow::Owned(balance::order(&rollout(), weighted))
     }
 
     /// The backend for the next try: the first that this call has not tried and that is not left alone, else the first that
     /// is not left alone.
     pub(super) fn pick(&self, order: &[usize], tried: &[usize], now: Timestamp) -> Option<usize> {
-        let (known, fresh): (Vec<usize>, Vec<usize>) = order.iter().partition(|place| tried.contains(place));
-        let mut places = fresh.into_iter().chain(known);
-        places.find(|place| self.backends[*place].breaker().admits(now, &self.spec.breaker))
+        let of_kind = |is_known: bool| {
+            let places = order.iter().copied();
+            places.filter(move |place| tried.contains(place) == is_known)
+        };
+        of_kind(false)
+            .chain(of_kind(true))
+            .find(|place| self.backends[*place].breaker().admits(now, &self.spec.breaker))
     }
 
     /// Whether there is a backend that this call has not tried and that is not left alone.

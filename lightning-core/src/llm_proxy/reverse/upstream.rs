@@ -116,19 +116,20 @@ impl Upstream {
         *request.headers_mut() = headers;
         let began = Instant::now();
         let until = until.min(began + first_byte);
-        let late = |_| NoReply::TimedOut(until - began);
-        let answer = timeout_at(until, self.client.request(request))
-            .await
-            .map_err(late)?;
-        let mut head = answer.map_err(|error| NoReply::Lost(causes(&error)))?;
-        // Whatever went wrong is told in the body's first piece or not at all, so it need not be waited for.
-        let first = if head.status() == StatusCode::OK {
-            let frame = timeout_at(until, head.body_mut().frame()).await.map_err(late)?;
-            frame.transpose().map_err(|error| NoReply::Lost(causes(&error)))?
-        } else {
-            None
+        let answered = async {
+            let answer = self.client.request(request).await;
+            let mut head = answer.map_err(|error| NoReply::Lost(causes(&error)))?;
+            // Whatever went wrong is told in the body's first piece or not at all, so it need not be waited for.
+            let first = if head.status() == StatusCode::OK {
+                let frame = head.body_mut().frame().await;
+                frame.transpose().map_err(|error| NoReply::Lost(causes(&error)))?
+            } else {
+                None
+            };
+            Ok(Reply { head, first })
         };
-        Ok(Reply { head, first })
+        let late = |_| Err(NoReply::TimedOut(until - began));
+        timeout_at(until, answered).await.unwrap_or_else(late)
     }
 
     fn uri(&self, target: Target, query: Option<&str>) -> Result<Uri, NoReply> {
