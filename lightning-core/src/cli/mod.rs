@@ -29,10 +29,10 @@ mod run;
 mod serve;
 #[cfg(feature = "lm")]
 mod serve_model;
-#[cfg(feature = "lm")]
-mod train;
 mod table;
 mod token;
+#[cfg(feature = "lm")]
+mod train;
 mod whole;
 
 use std::{
