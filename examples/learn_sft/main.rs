@@ -83,7 +83,7 @@ impl Options {
 
 /// The exercises of a run.
 fn exercises(seed: u64) -> Split {
-    Subject::Sorting.split(seed, 4_000, 128)
+    Subject::Sorting.split(seed, 4_000, 80)
 }
 
 /// The algorithm, as all runs have it.

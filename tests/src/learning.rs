@@ -54,7 +54,7 @@ pub fn tiny(model: &Path) -> Sft<String> {
         .samples_per_task(4)
         .val_samples(2)
         .test_samples(4)
-        .epochs(8)
+        .epochs(40)
         .learning_rate(0.01)
 }
 

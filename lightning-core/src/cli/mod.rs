@@ -33,10 +33,10 @@ mod run;
 mod serve;
 #[cfg(feature = "lm")]
 mod serve_model;
-#[cfg(feature = "lm")]
-mod train;
 mod table;
 mod token;
+#[cfg(feature = "lm")]
+mod train;
 mod whole;
 
 use std::{

@@ -353,7 +353,9 @@ impl Drop for Engine {
 /// should not all have the same luck.
 fn generator(request: &GenerateRequest) -> StdRng {
     let mixed = request.prompt.iter().fold(request.seed, |mixed, token| {
-        (mixed ^ u64::from(*token)).wrapping_mul(0x0100_0000_01b3).rotate_left(23)
+        (mixed ^ u64::from(*token))
+            .wrapping_mul(0x0100_0000_01b3)
+            .rotate_left(23)
     });
     StdRng::seed_from_u64(mixed)
 }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use lightning_core::{
     algorithm::{FineTuned, Sft},
-    llm_proxy::{ProxyModel, ReverseProxy},
-    prelude::*,
+    llm_proxy::{ControlProxy as _, ProxyModel, ReverseProxy},
     run::StopWhen,
     store::MemoryStore,
     train_process::{TrainProgram, digest_of_weights},
@@ -102,12 +101,13 @@ async fn a_stop_condition_ends_it_with_the_last_model() {
     let trainer = world
         .trainer(tiny(&model))
         .extension(trains())
-        .stop_when(StopWhen::never().rollouts(1));
-    let report = trainer
+        .stop_when(StopWhen::never().rollouts(1))
         .build()
-        .unwrap()
-        .fit(say_ascii::agent(), letters(b'a', 20), letters(b'A', 4));
-    let report = report.await.unwrap();
+        .unwrap();
+    let report = trainer
+        .fit(say_ascii::agent(), letters(b'a', 20), letters(b'A', 4))
+        .await
+        .unwrap();
     assert!(report.stopped.is_some());
     assert_eq!((report.output.version, report.output.iterations.len()), (0, 0));
     world.stop().await;
