@@ -1,7 +1,7 @@
 //! The LLM proxy at the highest rate for a long time, while the store that it records in is stopped and started again.
 //!
-//! `cargo run --release -p lightning-tests --features proxy --bin soak_proxy -- SECONDS [CALLERS]`: 60 s and 16 callers if not
-//! given. Each caller makes call after call, a quarter of them streamed, for one rollout after the other. The proxy records
+//! `cargo run --release -p lightning-tests --features proxy --bin soak_proxy -- SECONDS [CALLERS [ROOM]]`: 60 s, 16 callers, and
+//! room for the proxy's usual 10 000 calls in its queue, if not given. Each caller makes call after call, a quarter of them streamed, for one rollout after the other. The proxy records
 //! them over HTTP at a store whose server is away half of the time: stopped in order, or cut off in the middle of whatever it
 //! does. Of every rollout it is counted in the end how many of its calls the store has, and how many it was told of that
 //! got lost; both have to make up those that were made. The report says whether they do, whether every answer was right to the
@@ -42,9 +42,10 @@ use tracing_subscriber::{Layer, layer::SubscriberExt as _};
 /// How many calls a rollout makes.
 const CALLS: u64 = 100;
 /// What may be logged, because it is what somebody sees whose store is away.
-const BROUGHT_ABOUT: [&str; 2] = [
+const BROUGHT_ABOUT: [&str; 3] = [
     "calls of models could not be recorded; trying again",
     "calls of an attempt were not recorded: the store did not take them in time",
+    "calls of models were not recorded: the store did not take them in time",
 ];
 
 /// What was logged as a warning or worse, by its message.
@@ -239,7 +240,7 @@ impl World {
     async fn call(
         self,
         until: Instant,
-        done: tokio::sync::mpsc::UnboundedSender<(RolloutId, AttemptId)>,
+        done: tokio::sync::mpsc::UnboundedSender<(RolloutId, AttemptId, u64)>,
     ) -> anyhow::Result<()> {
         let address = self.proxy.address().expect("it was started");
         let mut caller = Caller::connect(address).await?;
@@ -247,6 +248,7 @@ impl World {
             let made = self.store.start_rollout(NewRollout::new(json!(0)), None).await?;
             let whose = (made.rollout.rollout_id, made.attempt.attempt_id);
             let path = format!("/rollout/{}/attempt/{}", whose.0, whose.1);
+            let mut count = 0;
             for number in 0..CALLS {
                 let streams = number % 4 == 3;
                 let was_up = self.counts.is_up.load(Ordering::Relaxed);
@@ -267,14 +269,18 @@ impl World {
                 if number % 16 == 0 {
                     self.counts.times[usize::from(was_up)].lock().unwrap().push(took);
                 }
+                count += 1;
+                if Instant::now() >= until {
+                    break;
+                }
             }
-            done.send(whose)?;
+            done.send((whose.0, whose.1, count))?;
         }
         Ok(())
     }
 
     /// Waits for the recordings of a rollout, counts them, and takes the rollout out of the store.
-    async fn count(self, (rollout, attempt): (RolloutId, AttemptId)) -> anyhow::Result<()> {
+    async fn count(self, (rollout, attempt, made): (RolloutId, AttemptId, u64)) -> anyhow::Result<()> {
         self.proxy.recorded(&rollout, &attempt).await?;
         let (mut recorded, mut lost, mut spans) = (0, 0, 0);
         let found = self.store.query_spans(SpanQuery::of(rollout.clone())).await?;
@@ -290,9 +296,9 @@ impl World {
                 _ => {}
             }
         }
-        if recorded + lost != CALLS {
+        if recorded + lost != made {
             let problem =
-                format!("{rollout}: of {CALLS} calls {recorded} are recorded and {lost} are told of as lost");
+                format!("{rollout}: of {made} calls {recorded} are recorded and {lost} are told of as lost");
             self.wrong.say(problem);
         }
         self.counts.recorded.fetch_add(recorded, Ordering::Relaxed);
@@ -342,6 +348,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     let seconds: f64 = arguments.next().map_or(Ok(60.0), |seconds| seconds.parse())?;
     let callers: usize = arguments.next().map_or(Ok(16), |callers| callers.parse())?;
+    let room: usize = arguments.next().map_or(Ok(10_000), |room| room.parse())?;
     let logged = Logged::default();
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(logged.clone()))?;
 
@@ -361,6 +368,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let proxy = ReverseProxy::builder()
         .model(ProxyModel::new("m", model))
         .store(Arc::new(client))
+        .max_waiting_records(room, 256 << 20)
         .record_patience(Duration::from_secs(3600))
         .stop_grace(Duration::from_secs(120))
         .build()?;

@@ -133,6 +133,7 @@ struct Options {
     body_timeout: Duration,
     stop_grace: Duration,
     record_patience: Duration,
+    recording: RecorderOptions,
     pause_retry_after: Duration,
 }
 
@@ -169,6 +170,7 @@ impl ReverseProxy {
                 body_timeout: Duration::from_secs(60),
                 stop_grace: Duration::from_secs(10),
                 record_patience: Duration::from_secs(300),
+                recording: RecorderOptions::default(),
                 pause_retry_after: Duration::from_secs(1),
             },
             clock: Arc::new(SystemClock::new()),
@@ -238,7 +240,7 @@ impl ReverseProxy {
         let store = lock(&inner.store).clone();
         let recorder = store.as_ref().map(|store| {
             let (clock, ids) = (Arc::clone(&shared.clock), Arc::clone(&shared.ids));
-            Recorder::start(Arc::clone(store), clock, ids, &RecorderOptions::default())
+            Recorder::start(Arc::clone(store), clock, ids, &shared.options.recording)
         });
         let serving = Arc::new(Serving {
             shared,
@@ -492,6 +494,14 @@ impl ReverseProxyBuilder {
     #[must_use]
     pub fn stop_grace(mut self, grace: Duration) -> Self {
         self.options.stop_grace = grace;
+        self
+    }
+
+    /// How many calls wait at most to be recorded, and how many bytes their requests and answers have together; 10 000 and
+    /// 256 MiB if not set. What finds no room while the store is away is counted, and told of when it is back.
+    #[must_use]
+    pub fn max_waiting_records(mut self, calls: usize, bytes: usize) -> Self {
+        (self.options.recording.max_calls, self.options.recording.max_bytes) = (calls, bytes);
         self
     }
 
