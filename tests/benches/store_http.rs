@@ -1,7 +1,8 @@
 //! What a store costs over HTTP, in processor time of the server for each operation.
 //!
 //! `cargo bench -p lightning-tests --features full --bench store_http`. Ours runs beside a bare axum router whose handlers
-//! read and write the same types and keep nothing; both answer the same bytes from the same driver, in alternating rounds,
+//! read and write the same types and keep nothing, behind a layer that does what stands around ours: who is let in, a request
+//! id, caught panics, figures, an event for the log. Both answer the same bytes from the same driver, in alternating rounds,
 //! and medians are printed with their ratio. With `LIGHTNING_PYTHON` naming an interpreter that has `agentlightning`, the
 //! reference's server is driven likewise.
 
@@ -9,18 +10,26 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    panic::AssertUnwindSafe,
     process::{Child, Stdio},
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
     Json, Router,
-    extract::Path,
-    http::StatusCode,
+    extract::{Path, Request, State},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse as _, Response},
     routing::{get, post},
 };
+use futures::FutureExt as _;
 use lightning_core::{
     server::{ServerOptions, StoreServer},
     store::{MemoryStore, Store},
@@ -119,6 +128,47 @@ struct Enqueue {
     rollouts: Vec<NewRollout>,
 }
 
+/// What a route of ours counts.
+#[derive(Default)]
+struct Figures {
+    answered: [AtomicU64; 5],
+    nanoseconds: AtomicU64,
+}
+
+/// What stands around each handler of ours.
+async fn around(State(figures): State<Arc<Figures>>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let text = |name| {
+        let value: Option<&HeaderValue> = request.headers().get(name);
+        value.and_then(|value| value.to_str().ok())
+    };
+    let local = text(header::HOST).is_none_or(|host| {
+        host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::SocketAddr>().is_ok()
+    });
+    if !local || text(header::ORIGIN).is_some() {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let id = match text(HeaderName::from_static("x-request-id")) {
+        Some(id) => id.to_owned(),
+        None => format!("{:016x}", rand::random::<u64>()),
+    };
+    let method = request.method().clone();
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let mut answer = answered.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response());
+    let (status, took) = (answer.status().as_u16(), began.elapsed());
+    tracing::debug!(id, %method, status, seconds = took.as_secs_f64(), "answered");
+    figures.answered[usize::from(status / 100 - 1).min(4)].fetch_add(1, Ordering::Relaxed);
+    let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+    figures.nanoseconds.fetch_add(took, Ordering::Relaxed);
+    let headers = answer.headers_mut();
+    let features = HeaderValue::from_static("wait,idempotency,batch,fleet,records");
+    headers.insert(HeaderName::from_static("lightning-features"), features);
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(HeaderName::from_static("x-request-id"), id);
+    }
+    answer
+}
+
 /// Handlers that read and write what ours do, and keep nothing.
 fn bare(rollout: Rollout, started: AttemptedRollout) -> Server {
     serve(move |listener| async move {
@@ -167,7 +217,10 @@ fn bare(rollout: Rollout, started: AttemptedRollout) -> Server {
             drop(ExportTraceServiceRequest::decode(&*body).unwrap());
             StatusCode::OK
         });
-        let router = Router::new().nest("/v1/agl", agl).route("/v1/traces", traces);
+        let router = Router::new()
+            .nest("/v1/agl", agl)
+            .route("/v1/traces", traces)
+            .layer(from_fn_with_state(Arc::new(Figures::default()), around));
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         axum::serve(listener, router).await.unwrap();
     })

@@ -25,6 +25,8 @@ mod features;
 mod store;
 mod waits;
 
-pub use build::{ClientError, StoreClient, StoreClientBuilder};
 #[cfg(feature = "cli")]
-pub(crate) use build::{TOKEN_VARIABLE, token_from_env};
+pub(crate) use build::TOKEN_VARIABLE;
+#[cfg(feature = "server")]
+pub(crate) use build::token_from_env;
+pub use build::{ClientError, StoreClient, StoreClientBuilder};

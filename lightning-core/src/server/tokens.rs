@@ -131,6 +131,15 @@ impl Tokens {
         }
     }
 
+    /// Whether a server with these lets a runner in that shows this.
+    pub(crate) fn admit_runner(&self, token: Option<&Secret>) -> bool {
+        let Some(token) = token else {
+            return self.is_empty();
+        };
+        let role = self.bearer(token.expose().as_bytes()).map(|bearer| bearer.role);
+        self.is_empty() || matches!(role, Some(Role::Admin | Role::Runner))
+    }
+
     /// Reads the lines of a file of tokens. Each is `ROLE TOKEN` or `ROLE TOKEN NAME`; what follows a `#` at the beginning
     /// of a line is a remark. A role is `admin`, `runner` or `read`. A token is visible ASCII of at least 16 characters, or
     /// `sha256:` and the 64 hexadecimal digits of its digest.

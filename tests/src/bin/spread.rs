@@ -2,13 +2,20 @@
 //!
 //! `spread SETTINGS`, with the settings as JSON. Every process says what it does on the same standard output, a line each.
 
-use std::{future::pending, io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    future::pending,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use lightning_core::{
-    agent::agent_fn,
+    agent::{Hook, HookFuture, RolloutEnd, agent_fn},
     client::StoreClient,
     execution::{ClientServer, Role, RunnerLimits, role},
     prelude::*,
+    server::{self, ServerOptions, Tokens},
     store::{MemoryStore, open_url},
     types::{AttemptQuery, AttemptStatus, NewRollout, RolloutConfig, RolloutQuery},
 };
@@ -42,6 +49,8 @@ struct Settings {
     attempts: u32,
     /// How long the steps of stopping take, in milliseconds.
     stop_grace: u64,
+    cancel_grace: u64,
+    orphan_grace: u64,
     restarts: u32,
     memory: Option<u64>,
     /// How many bytes the agent takes for a rollout.
@@ -49,6 +58,17 @@ struct Settings {
     rollout_time: Option<u64>,
     keep_runners: bool,
     patience: u64,
+    /// The task whose first attempt computes without awaiting, until something is written to the pipe `computes_until`.
+    computes_on: Option<u64>,
+    computes_until: Option<PathBuf>,
+    /// A folder in which every runner leaves its name with its first rollout, which it holds until all of them have.
+    meet: Option<PathBuf>,
+    /// Has the run's evaluator enqueue the rollouts, so that they are found again when the run is resumed.
+    evaluate: bool,
+    /// A file with the token that runners show, and one of the role `admin`, a line each; the store asks for them then.
+    tokens: Option<PathBuf>,
+    /// Another token that runners show.
+    shows: Option<String>,
     /// Ends runners before they come to `fit`: `return` or `other`, another `fit` first.
     before: Option<String>,
 }
@@ -69,15 +89,24 @@ impl Default for Settings {
             store: None,
             run_dir: None,
             timeout: Some(60.0),
-            unresponsive: Some(1.0),
+            // Longer than the busiest machine leaves a process without a turn.
+            unresponsive: Some(20.0),
             attempts: 10,
             stop_grace: 300,
+            cancel_grace: 500,
+            orphan_grace: 1000,
             restarts: 50,
             memory: None,
             hoards: 0,
             rollout_time: None,
             keep_runners: false,
             patience: 60_000,
+            computes_on: None,
+            computes_until: None,
+            meet: None,
+            evaluate: false,
+            tokens: None,
+            shows: None,
             before: None,
         }
     }
@@ -98,7 +127,13 @@ async fn run_all(
     store: Arc<dyn Store>,
     #[param] tasks: u64,
     #[param] then: String,
+    #[param] evaluate: bool,
 ) -> anyhow::Result<Value> {
+    if evaluate {
+        let tasks: Vec<u64> = (0..tasks).collect();
+        let evaluation = run.evaluator().tasks(&tasks).evaluate().await?;
+        return Ok(json!({"succeeded": evaluation.outcomes().len() - evaluation.failed()}));
+    }
     let new = (0..tasks).map(|task| NewRollout::new(json!(task))).collect();
     let ids: Vec<_> = store
         .enqueue_many_rollouts(new)
@@ -106,11 +141,18 @@ async fn run_all(
         .into_iter()
         .map(|made| made.rollout_id)
         .collect();
+    if let Some(port) = listening() {
+        say(&format!("serves {port}"));
+    }
     say("enqueued");
     let ended = tokio::select! {
         ended = store.wait_for_rollouts(&ids, None) => ended?,
         () = run.cancelled(), if then != "hang" => Vec::new(),
     };
+    for rollout in &ended {
+        let end = json!({"task": rollout.input, "status": rollout.status, "end_time": rollout.end_time});
+        say(&format!("ended as: {end}"));
+    }
     say("all ended");
     match then.as_str() {
         "fail" => anyhow::bail!("the algorithm was told to fail"),
@@ -125,8 +167,60 @@ async fn run_all(
     Ok(json!({"succeeded": succeeded}))
 }
 
-/// What runs may not leave behind: tasks, threads, processes, open files and sockets of this process.
-fn belongings() -> Value {
+/// Says when an attempt has been reported on.
+struct Reported;
+
+impl Hook for Reported {
+    fn on_rollout_end<'a>(&'a self, cx: &'a RolloutContext, end: &'a RolloutEnd) -> HookFuture<'a> {
+        let (rollout, attempt) = (cx.rollout(), &end.attempt);
+        say(&format!(
+            "reported {} {} {}",
+            rollout.input,
+            attempt.sequence_id,
+            attempt.status.as_str()
+        ));
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// The port on which this process listens.
+fn listening() -> Option<u16> {
+    let open = std::fs::read_dir("/proc/self/fd").ok()?.flatten();
+    let open = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    let open: Vec<_> = open.map(|target| target.to_string_lossy().into_owned()).collect();
+    let sockets = std::fs::read_to_string("/proc/self/net/tcp").ok()?;
+    sockets.lines().skip(1).find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let (address, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+        // The state of those who listen.
+        let is_ours = *state == "0A" && open.contains(&format!("socket:[{inode}]"));
+        let port = address.rsplit_once(':')?.1;
+        is_ours.then(|| u16::from_str_radix(port, 16).ok()).flatten()
+    })
+}
+
+/// How many files of these folders are locked, by whomever.
+fn locked_files(folders: &[PathBuf]) -> usize {
+    let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+    let files = entries
+        .flatten()
+        .flatten()
+        .filter_map(|entry| std::fs::File::open(entry.path()).ok());
+    files
+        .filter(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+        .count()
+}
+
+/// The locks that the system knows to be this process's.
+fn own_locks() -> usize {
+    let me = std::process::id().to_string();
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let owners = locks.lines().filter_map(|line| line.split_whitespace().nth(4));
+    owners.filter(|owner| *owner == me).count()
+}
+
+/// What runs may not leave behind: tasks, threads, processes, sockets of this process, its locks, and locks of its files.
+fn belongings(folders: &[PathBuf]) -> Value {
     let list = |path: &str| {
         std::fs::read_dir(path)
             .into_iter()
@@ -158,6 +252,8 @@ fn belongings() -> Value {
         "processes": list("/proc").iter().filter(|entry| is_child(entry)).count(),
         "sockets": sockets,
         "threads": threads,
+        "locks": own_locks(),
+        "locked_files": locked_files(folders),
     })
 }
 
@@ -180,24 +276,44 @@ async fn main() -> ExitCode {
     if role() == Role::Runner && settings.before.as_deref() == Some("return") {
         return ExitCode::SUCCESS;
     }
+    let folders = folders(&settings);
+    // Before there is a store.
+    let before = belongings(&folders);
     let (takes, hangs_on, hoards) = (settings.takes, settings.hangs_on, settings.hoards);
-    let agent = agent_fn(move |task: u64, cx: RolloutContext| async move {
-        let attempt = cx.attempt().sequence_id;
-        say(&format!("began {task} {attempt} {}", std::process::id()));
-        let hoard = vec![1u8; hoards];
-        match takes {
-            Some(_) if hangs_on == Some(task) && attempt == 1 => pending().await,
-            Some(takes) => tokio::time::sleep(Duration::from_millis(takes)).await,
-            None => pending().await,
+    let (computes_on, computes_until) = (settings.computes_on, settings.computes_until.clone());
+    let (watched, meet, runners) = (folders.clone(), settings.meet.clone(), settings.runners);
+    let agent = agent_fn(move |task: u64, cx: RolloutContext| {
+        let (computes_until, watched, meet) = (computes_until.clone(), watched.clone(), meet.clone());
+        async move {
+            let attempt = cx.attempt().sequence_id;
+            say(&format!("began {task} {attempt} {}", std::process::id()));
+            if !watched.is_empty() {
+                say(&format!("locked files: {}", locked_files(&watched)));
+            }
+            if let Some(folder) = &meet {
+                all_here(folder, cx.worker_id().as_str(), runners).await;
+            }
+            let hoard = vec![1u8; hoards];
+            match takes {
+                Some(_) if computes_on == Some(task) && attempt == 1 => {
+                    let until = computes_until.unwrap_or_default();
+                    // It blocks its thread until somebody has written.
+                    let told = std::fs::read(until);
+                    say(&format!("computed {}", told.is_ok()));
+                }
+                Some(_) if hangs_on == Some(task) && attempt == 1 => pending().await,
+                Some(takes) => tokio::time::sleep(Duration::from_millis(takes)).await,
+                None => pending().await,
+            }
+            if !hoard.is_empty() {
+                say(&format!(
+                    "hoarded {}",
+                    hoard.iter().filter(|byte| **byte == 1).count()
+                ));
+            }
+            say(&format!("ended {task} {attempt} {}", std::process::id()));
+            1.0
         }
-        if !hoard.is_empty() {
-            say(&format!(
-                "hoarded {}",
-                hoard.iter().filter(|byte| **byte == 1).count()
-            ));
-        }
-        say(&format!("ended {task} {attempt} {}", std::process::id()));
-        1.0
     });
     if let Some(url) = &settings.url
         && settings.role.as_deref() == Some("only")
@@ -209,9 +325,22 @@ async fn main() -> ExitCode {
         .restarts(settings.restarts)
         .keep_runners(settings.keep_runners)
         .stop_grace(Duration::from_millis(settings.stop_grace))
-        .cancel_grace(Duration::from_millis(500))
+        .cancel_grace(Duration::from_millis(settings.cancel_grace))
         .kill_grace(Duration::from_millis(500))
-        .orphan_grace(Duration::from_millis(1000));
+        .orphan_grace(Duration::from_millis(settings.orphan_grace));
+    if let Some(tokens) = &settings.tokens {
+        let text = std::fs::read_to_string(tokens).expect("the file of tokens");
+        let mut lines = text.lines();
+        let mut line = || lines.next().expect("a token").to_owned();
+        let (runner, admin) = (line(), line());
+        let mut options = ServerOptions::default();
+        options.tokens = Tokens::new()
+            .with(server::Role::Runner, "runners", runner.clone())
+            .with(server::Role::Admin, "me", admin);
+        strategy = strategy
+            .server_options(options)
+            .runner_token(settings.shows.clone().unwrap_or(runner));
+    }
     if let Some(role) = &settings.role {
         match role.parse() {
             Ok(role) => strategy = strategy.role(role),
@@ -238,11 +367,16 @@ async fn main() -> ExitCode {
     };
     let mut builder = Trainer::builder()
         .quiet()
-        .algorithm(run_all::algorithm(settings.tasks, settings.then.clone()))
+        .algorithm(run_all::algorithm(
+            settings.tasks,
+            settings.then.clone(),
+            settings.evaluate,
+        ))
         .store(Arc::clone(&store))
         .strategy(strategy)
         .n_runners(settings.runners)
         .runner_limits(limits(&settings))
+        .hook(Arc::new(Reported))
         .heartbeat(Duration::from_millis(100))
         .store_patience(Duration::from_millis(settings.patience))
         .rollout_config(RolloutConfig {
@@ -270,7 +404,6 @@ async fn main() -> ExitCode {
         say(&format!("error: {error}"));
         return ExitCode::FAILURE;
     }
-    let before = belongings();
     let code = match trainer.fit(agent, None, None).await {
         Ok(report) => {
             say(&format!(
@@ -291,16 +424,36 @@ async fn main() -> ExitCode {
     // The store keeps its time limits by a task, which ends with it.
     drop((trainer, store));
     // A connection that was closed is let go of a little later than it was closed.
-    let mut after = belongings();
+    let mut after = belongings(&folders);
     for _ in 0..200 {
         if after == before {
             break;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
-        after = belongings();
+        after = belongings(&folders);
     }
     say(&format!("left: {}", json!({"before": before, "after": after})));
     code
+}
+
+/// Leaves a runner's name, and resolves when so many have done so.
+async fn all_here(folder: &Path, name: &str, runners: usize) {
+    std::fs::write(folder.join(name), "").expect("the folder is there");
+    while std::fs::read_dir(folder).map_or(0, Iterator::count) < runners {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Where the run and its store have files.
+fn folders(settings: &Settings) -> Vec<PathBuf> {
+    let store = settings
+        .store
+        .as_deref()
+        .and_then(|url| url.strip_prefix("sqlite:"));
+    let store = store
+        .and_then(|file| Path::new(file).parent())
+        .map(Path::to_owned);
+    store.into_iter().chain(settings.run_dir.clone()).collect()
 }
 
 fn limits(settings: &Settings) -> RunnerLimits {
@@ -359,7 +512,10 @@ async fn tell_attempts(store: &dyn Store) {
             .collect();
         say(&format!(
             "rollout: {}",
-            json!({"task": rollout.input, "status": rollout.status, "attempts": statuses, "workers": workers})
+            json!({
+                "task": rollout.input, "status": rollout.status, "end_time": rollout.end_time, "attempts": statuses,
+                "workers": workers,
+            })
         ));
     }
 }

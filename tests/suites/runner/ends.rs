@@ -71,6 +71,51 @@ async fn the_last_attempt_keeps_the_time_limit_as_its_end() {
 }
 
 #[tokio::test]
+async fn an_attempt_that_was_taken_for_dead_stays_so_although_its_trace_arrives() {
+    let store = store();
+    let config = RolloutConfig {
+        max_attempts: 2,
+        retry_condition: vec![AttemptStatus::Unresponsive],
+        ..RolloutConfig::default()
+    };
+    let new = NewRollout::new(json!(1)).config(config);
+    let id = store.enqueue_rollout(new).await.unwrap().rollout_id;
+    let began = Arc::new(Notify::new());
+    let begins = Arc::clone(&began);
+    let agent = agent_fn(move |_: Value, cx: RolloutContext| {
+        let begins = Arc::clone(&begins);
+        async move {
+            if cx.attempt().sequence_id == 1 {
+                emit_message("cut off").unwrap();
+                begins.notify_one();
+                pending::<()>().await;
+            }
+            1.0
+        }
+    });
+    let runner = runner(agent, &store)
+        .abort_grace(Duration::ZERO)
+        .max_rollouts(Some(2))
+        .build();
+    let running = tokio::spawn(async move { runner.iter(&StopSignal::new()).await });
+    soon(began.notified()).await;
+    let silent = AttemptPatch::status(AttemptStatus::Unresponsive);
+    store
+        .update_attempt(id.clone(), AttemptRef::Latest, silent)
+        .await
+        .unwrap();
+    soon(running).await.unwrap().unwrap();
+    let attempts = store
+        .query_attempts(&id, AttemptQuery::default())
+        .await
+        .unwrap()
+        .items;
+    let statuses: Vec<AttemptStatus> = attempts.iter().map(|attempt| attempt.status).collect();
+    assert_eq!(statuses, [AttemptStatus::Unresponsive, AttemptStatus::Succeeded]);
+    assert_eq!(spans(&store, &id).await.len(), 2, "what it had recorded is kept");
+}
+
+#[tokio::test]
 async fn cancelling_the_rollout_drops_the_agent() {
     let store = store();
     let (agent, began, dropped) = endless();

@@ -20,11 +20,12 @@ use lightning_core::{
     emitter::{emit_message, emit_reward},
     runner::{Runner, RunnerBuilder, RunnerError, StatisticsSource, StopSignal},
     semconv,
-    store::{MemoryStore, Store},
+    store::{AttemptRef, MemoryStore, Store},
     testing::{Faults, ManualClock, assert_rollout, assert_step},
     types::{
-        AttemptQuery, AttemptStatus, JsonObject, NamedResources, NewRollout, ProxyLlm, Reward, RolloutConfig,
-        RolloutId, RolloutMode, RolloutPatch, RolloutStatus, Span, SpanQuery, Timestamp, WorkerStatus,
+        AttemptPatch, AttemptQuery, AttemptStatus, JsonObject, NamedResources, NewRollout, ProxyLlm, Reward,
+        RolloutConfig, RolloutId, RolloutMode, RolloutPatch, RolloutStatus, Span, SpanQuery, Timestamp,
+        WorkerStatus,
     },
 };
 use serde_json::{Value, json};

@@ -2,33 +2,40 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    program::{SIGINT, start, start_with},
+    program::{Program, SIGINT, start, start_with},
     relay::Relay,
 };
 
-/// A port that nobody listens on.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+/// Starts an algorithm that serves its store, and gives the port of that once its rollouts are enqueued.
+pub(crate) fn algorithm(mut settings: Value) -> (Program, u16) {
+    settings["role"] = "algorithm".into();
+    settings["port"] = 0.into();
+    serving(start(&settings))
+}
+
+fn serving(mut algorithm: Program) -> (Program, u16) {
+    let port = algorithm.until("serves ").parse().unwrap();
+    algorithm.until("enqueued");
+    (algorithm, port)
 }
 
 #[test]
 fn runners_come_to_an_algorithm_by_the_environment_and_are_told_to_stop() {
-    let port = free_port().to_string();
     for (role, server_port) in [
         ("LIGHTNING_ROLE", "LIGHTNING_SERVER_PORT"),
         ("AGL_CURRENT_ROLE", "AGL_SERVER_PORT"),
     ] {
-        let of = |name| [(role, name), (server_port, port.as_str())];
         let settings = json!({"tasks": 20, "takes": 10, "runners": 2});
-        let mut algorithm = start_with(&settings, &of("algorithm"));
-        algorithm.until("enqueued");
+        let algorithm = start_with(&settings, &[(role, "algorithm"), (server_port, "0")]);
+        let (algorithm, port) = serving(algorithm);
+        let port = port.to_string();
+        let of_runner = [(role, "runner"), (server_port, port.as_str())];
         let runners = [
-            start_with(&settings, &of("runner")),
-            start_with(&settings, &of("runner")),
+            start_with(&settings, &of_runner),
+            start_with(&settings, &of_runner),
         ];
         let ended = algorithm.end();
         assert!(ended.status.success(), "{:#?}", ended.said);
@@ -39,17 +46,14 @@ fn runners_come_to_an_algorithm_by_the_environment_and_are_told_to_stop() {
             let ended = runner.end();
             // There, `fit` does not return.
             assert!(ended.status.success(), "{:#?}", ended.said);
-            assert!(!ended.said.iter().any(|line| line.starts_with("report")));
+            assert!(!ended.said.iter().any(|line| line.starts_with("report:")));
         }
     }
 }
 
 #[test]
 fn runners_without_an_algorithm_end_with_the_run() {
-    let port = free_port();
-    let mut algorithm =
-        start(&json!({"role": "algorithm", "port": port, "tasks": 12, "takes": 10, "then": "wait"}));
-    algorithm.until("enqueued");
+    let (mut algorithm, port) = algorithm(json!({"tasks": 12, "takes": 10, "then": "wait"}));
     let url = format!("http://127.0.0.1:{port}");
     let runner = start(&json!({"role": "only", "url": url, "runners": 6, "takes": 10}));
     algorithm.until("all ended");
@@ -62,10 +66,7 @@ fn runners_without_an_algorithm_end_with_the_run() {
 
 #[test]
 fn runners_that_are_asked_to_end_finish_what_they_have_and_lose_no_claim() {
-    let port = free_port();
-    let mut algorithm =
-        start(&json!({"role": "algorithm", "port": port, "tasks": 40, "takes": 30, "then": "wait"}));
-    algorithm.until("enqueued");
+    let (mut algorithm, port) = algorithm(json!({"tasks": 40, "takes": 30, "then": "wait"}));
     let url = format!("http://127.0.0.1:{port}");
     let only = json!({"role": "only", "url": url, "runners": 5, "takes": 30, "stop_grace": 30_000});
     let mut first = start(&only);
@@ -95,8 +96,8 @@ fn runners_that_are_asked_to_end_finish_what_they_have_and_lose_no_claim() {
 
 #[test]
 fn a_runner_without_a_store_says_so() {
-    let url = format!("http://127.0.0.1:{}", free_port());
-    let mut runner = start(&json!({"role": "only", "url": url, "patience": 500}));
+    // Nobody listens on the first port of all.
+    let mut runner = start(&json!({"role": "only", "url": "http://127.0.0.1:1", "patience": 500}));
     let error = runner.until("error: ");
     assert!(error.contains("cannot connect"), "{error}");
     assert!(!runner.end().status.success());
@@ -104,7 +105,7 @@ fn a_runner_without_a_store_says_so() {
 
 #[test]
 fn a_memory_limit_beside_the_algorithm_is_refused() {
-    let ended = start(&json!({"role": "algorithm", "port": free_port(), "memory": 1 << 30})).end();
+    let ended = start(&json!({"role": "algorithm", "port": 0, "memory": 1 << 30})).end();
     assert!(
         ended.line("error: ").contains("ClientServer"),
         "{:#?}",
@@ -127,9 +128,7 @@ pub(crate) fn stay_cut() {
 
 #[test]
 fn a_runner_that_cannot_reach_the_store_for_a_while_goes_on_and_every_rollout_ends_once() {
-    let port = free_port();
-    let mut algorithm = start(&json!({"role": "algorithm", "port": port, "tasks": 24, "then": "wait"}));
-    algorithm.until("enqueued");
+    let (mut algorithm, port) = algorithm(json!({"tasks": 24, "then": "wait", "unresponsive": 1.0}));
     let relay = Relay::to(port);
     let url = format!("http://{}", relay.address);
     let mut runner = start(&json!({"role": "only", "url": url, "runners": 4, "takes": 300}));
@@ -156,9 +155,7 @@ fn what_a_runner_has_that_is_cut_off_goes_to_another_and_its_late_reports_change
 
 /// Also stands for machines where there are none: those would differ in their addresses.
 pub(crate) fn three_processes_with_a_cut() {
-    let port = free_port();
-    let mut algorithm = start(&json!({"role": "algorithm", "port": port, "tasks": 24, "then": "wait"}));
-    algorithm.until("enqueued");
+    let (mut algorithm, port) = algorithm(json!({"tasks": 24, "then": "wait", "unresponsive": 1.0}));
     let relay = Relay::to(port);
     let url = format!("http://{}", relay.address);
     let mut cut_off = start(&json!({"role": "only", "url": url, "runners": 4, "takes": 2000}));

@@ -1,15 +1,12 @@
 //! Store, algorithm and runners on machines of their own: network namespaces, joined by a bridge, with a link that is cut.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
-};
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
 use crate::{
     apart::stay_cut,
-    program::{SIGINT, start_in},
+    program::{SIGINT, StoreProgram, start_in},
 };
 
 /// A bridge and machines at it, which go when this is dropped.
@@ -92,16 +89,6 @@ impl Drop for Network {
     }
 }
 
-/// The program `lightning store` on a machine.
-struct StoreProgram(Child);
-
-impl Drop for StoreProgram {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn machines_finish_every_rollout_once_although_a_link_is_cut() {
     let Some(network) = Network::of(4) else {
@@ -109,26 +96,19 @@ fn machines_finish_every_rollout_once_although_a_link_is_cut() {
         crate::apart::three_processes_with_a_cut();
         return;
     };
-    let mut store = Command::new("ip")
+    let mut store = Command::new("ip");
+    store
         .args([
             "netns",
             "exec",
             &network.machine(1),
             env!("CARGO_BIN_EXE_lightning_under_test"),
         ])
-        .args(["store", "--insecure", "--host", &Network::address(1)])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut listens = String::new();
-    BufReader::new(store.stdout.take().unwrap())
-        .read_line(&mut listens)
-        .unwrap();
-    assert!(listens.contains("listens on"), "{listens}");
-    let _store = StoreProgram(store);
+        .args(["store", "--insecure", "--host", &Network::address(1)]);
+    let (_store, _) = StoreProgram::of(store);
     let url = format!("http://{}:4747", Network::address(1));
-    let algorithm = json!({"role": "algorithm", "url": url, "tasks": 24, "then": "wait"});
+    let algorithm =
+        json!({"role": "algorithm", "url": url, "tasks": 24, "then": "wait", "unresponsive": 1.0});
     let mut algorithm = start_in(Some(&network.machine(2)), &algorithm, &[]);
     algorithm.until("enqueued");
     let runners = |number: usize, takes: u64| {

@@ -6,6 +6,8 @@ mod killed;
 mod machines;
 mod one_fit;
 mod program;
+mod recordings;
 mod relay;
 mod shared;
 mod stopped;
+mod tokens;

@@ -1,12 +1,14 @@
 //! One `fit` that starts everything.
 
+use lightning_tests::scratch::Scratch;
 use serde_json::json;
 
 use crate::program::{start, start_with};
 
 #[test]
 fn four_processes_do_the_work_of_one_fit_and_leave_nothing() {
-    let ended = start(&json!({"tasks": 40, "takes": 20})).end();
+    let scratch = Scratch::fast();
+    let ended = start(&json!({"tasks": 40, "takes": 20, "meet": scratch.path("")})).end();
     assert!(ended.status.success(), "{:#?}", ended.said);
     ended.every_rollout_succeeded_once(40);
     ended.nothing_is_left();
@@ -37,7 +39,10 @@ fn four_processes_do_the_work_of_one_fit_and_leave_nothing() {
 
 #[test]
 fn workers_have_names_that_no_other_has() {
-    let ended = start(&json!({"tasks": 40, "takes": 20, "runners": 4, "per_process": 2})).end();
+    let scratch = Scratch::fast();
+    let settings =
+        json!({"tasks": 40, "takes": 20, "runners": 4, "per_process": 2, "meet": scratch.path("")});
+    let ended = start(&settings).end();
     let workers: std::collections::BTreeSet<_> = ended
         .rollouts()
         .into_iter()
@@ -52,13 +57,22 @@ fn workers_have_names_that_no_other_has() {
             .filter(|worker| worker.contains(&format!("-{process}-")));
         assert_eq!(marked.count(), 2, "{workers:?}");
     }
+    // By this, a run that is resumed knows them.
+    let runs: std::collections::BTreeSet<_> = workers
+        .iter()
+        .filter_map(|worker| worker.split_once("-runner-"))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .map(|(run, _)| run)
+        .collect();
+    assert_eq!(runs.len(), 1, "{workers:?}");
     ended.every_rollout_succeeded_once(40);
     ended.nothing_is_left();
 }
 
 #[test]
 fn a_durable_store_and_a_run_folder_can_be_used_again_at_once() {
-    let scratch = lightning_tests::scratch::Scratch::fast();
+    let scratch = Scratch::fast();
     let settings = json!({
         "store": format!("sqlite:{}", scratch.path("run.db").display()), "run_dir": scratch.path("run"),
         "tasks": 8,
@@ -66,6 +80,16 @@ fn a_durable_store_and_a_run_folder_can_be_used_again_at_once() {
     for round in 1..=2 {
         let ended = start(&settings).end();
         assert!(ended.status.success(), "{:#?}", ended.said);
+        // The store's file and the run folder are locked while it goes on.
+        let locked = ended
+            .said
+            .iter()
+            .filter_map(|line| line.strip_prefix("locked files: "));
+        assert!(
+            locked.clone().count() > 0 && locked.clone().all(|count| count == "2"),
+            "{:#?}",
+            ended.said
+        );
         assert_eq!(ended.rollouts().len(), 8 * round);
         ended.no_attempt_is_open();
         ended.nothing_is_left();
@@ -125,7 +149,7 @@ fn what_the_environment_says_wrongly_is_refused_by_name() {
     }
     let ended = start_with(&json!({}), &[("LIGHTNING_RUNNER_PROCESS", "{}")]).end();
     assert!(
-        ended.said.iter().all(|line| !line.starts_with("report")),
+        ended.said.iter().all(|line| !line.starts_with("report:")),
         "{:#?}",
         ended.said
     );

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     io::{BufRead as _, BufReader},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     time::{Duration, Instant},
@@ -39,6 +40,7 @@ pub(crate) struct Rollout {
     pub(crate) status: String,
     pub(crate) attempts: Vec<String>,
     pub(crate) workers: Vec<String>,
+    pub(crate) end_time: Option<f64>,
 }
 
 pub(crate) fn start(settings: &Value) -> Program {
@@ -47,6 +49,15 @@ pub(crate) fn start(settings: &Value) -> Program {
 
 pub(crate) fn start_with(settings: &Value, environment: &[(&str, &str)]) -> Program {
     start_in(None, settings, environment)
+}
+
+/// With everything that it logs in a file.
+pub(crate) fn start_logged(settings: &Value, log: &Path) -> Program {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spread"));
+    command
+        .env("SPREAD_LOG", "trace")
+        .stderr(std::fs::File::create(log).unwrap());
+    start_command(command, settings)
 }
 
 /// On a machine, which is a network namespace.
@@ -60,14 +71,18 @@ pub(crate) fn start_in(machine: Option<&str>, settings: &Value, environment: &[(
             command
         }
     };
-    command
-        .arg(settings.to_string())
-        .envs(environment.iter().copied())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
+    command.envs(environment.iter().copied());
     if std::env::var_os("SPREAD_LOG").is_none() {
         command.stderr(Stdio::null());
     }
+    start_command(command, settings)
+}
+
+fn start_command(mut command: Command, settings: &Value) -> Program {
+    command
+        .arg(settings.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let output = BufReader::new(child.stdout.take().unwrap());
     let (sender, lines) = channel();
@@ -106,6 +121,11 @@ impl Program {
     /// The next time that an agent begins: the task, the attempt, the process.
     pub(crate) fn until_begun(&mut self) -> (u64, u64, u32) {
         began(&self.until("began "))
+    }
+
+    /// The process that was started by hand.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn send(&self, signal: i32) {
@@ -211,11 +231,13 @@ impl Ended {
         }
     }
 
-    /// Neither a task nor a process, a thread, a socket is left.
+    /// Neither a task nor a process, a thread, a socket, a lock is left.
     pub(crate) fn nothing_is_left(&self) {
         let left = self.json("left: ");
         assert_eq!(left["after"], left["before"], "{:#?}", self.said);
         assert_eq!(left["after"]["processes"], 0);
+        assert_eq!(left["after"]["locks"], 0);
+        assert_eq!(left["after"]["locked_files"], 0);
     }
 }
 
@@ -239,16 +261,21 @@ fn rollout(line: &str) -> Rollout {
         status: line["status"].as_str().unwrap().to_owned(),
         attempts: texts("attempts"),
         workers: texts("workers"),
+        end_time: line["end_time"].as_f64(),
     }
 }
 
 pub(crate) fn send(process: u32, signal: i32) {
+    assert!(try_send(process, signal), "{process} has gone");
+}
+
+/// Whether the process was there.
+pub(crate) fn try_send(process: u32, signal: i32) -> bool {
     let status = Command::new("kill")
         .args([format!("-{signal}"), process.to_string()])
         .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success(), "{process} has gone");
+        .status();
+    status.unwrap().success()
 }
 
 pub(crate) fn is_there(process: u32) -> bool {
@@ -267,5 +294,42 @@ pub(crate) fn until_gone(process: u32) {
     while is_there(process) {
         assert!(began.elapsed() < PATIENCE, "{process} is still there");
         std::thread::yield_now();
+    }
+}
+
+/// The program `lightning store`, which ends with this.
+pub(crate) struct StoreProgram(Child);
+
+impl StoreProgram {
+    /// On this machine, and its address.
+    pub(crate) fn start() -> (Self, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lightning_under_test"));
+        command.args(["store", "--port", "0"]);
+        Self::of(command)
+    }
+
+    /// By a command of one's own.
+    pub(crate) fn of(mut command: Command) -> (Self, String) {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut said)
+            .unwrap();
+        let url = said
+            .trim()
+            .split_once(" listens on ")
+            .map(|(_, url)| url.to_owned());
+        (Self(child), url.unwrap_or_else(|| panic!("{said:?}")))
+    }
+}
+
+impl Drop for StoreProgram {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }

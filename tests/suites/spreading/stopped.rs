@@ -1,13 +1,20 @@
 //! Runs that are asked to end, or end by an error.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::program::{SIGINT, SIGTERM, start, until_gone};
+use crate::program::{SIGINT, SIGTERM, StoreProgram, start, until_gone};
+
+/// Runners that are dropped have all the time they need to say so.
+fn patient(mut settings: Value) -> Value {
+    settings["cancel_grace"] = 30_000.into();
+    settings["orphan_grace"] = 30_000.into();
+    settings
+}
 
 #[test]
 fn asked_once_the_algorithm_returns_and_the_runners_follow() {
     for signal in [SIGINT, SIGTERM] {
-        let mut program = start(&json!({"tasks": 4, "takes": null, "then": "wait"}));
+        let mut program = start(&patient(json!({"tasks": 4, "takes": null, "then": "wait"})));
         for _ in 0..4 {
             program.until_begun();
         }
@@ -30,7 +37,7 @@ fn asked_once_the_algorithm_returns_and_the_runners_follow() {
 
 #[test]
 fn asked_twice_the_run_is_aborted() {
-    let mut program = start(&json!({"tasks": 4, "takes": null, "then": "hang"}));
+    let mut program = start(&patient(json!({"tasks": 4, "takes": null, "then": "hang"})));
     let processes: Vec<u32> = (0..4).map(|_| program.until_begun().2).collect();
     // Two signals of one kind may arrive as one.
     program.send(SIGINT);
@@ -66,4 +73,25 @@ fn runners_finish_what_they_have_when_the_algorithm_returns() {
     ended.every_rollout_succeeded_once(4);
     assert_eq!(ended.json("report: ")["counted"], 4);
     ended.nothing_is_left();
+}
+
+#[test]
+fn a_run_that_is_aborted_leaves_nothing_to_do_in_a_store_elsewhere() {
+    let (_store, url) = StoreProgram::start();
+    let mut program = start(&patient(
+        json!({"url": url, "role": "both", "tasks": 12, "takes": null, "then": "hang"}),
+    ));
+    for _ in 0..4 {
+        program.until_begun();
+    }
+    program.send(SIGINT);
+    program.send(SIGTERM);
+    let ended = program.end();
+    assert!(ended.line("error: ").contains("asked twice"), "{:#?}", ended.said);
+    let rollouts = ended.rollouts();
+    assert_eq!(rollouts.len(), 12);
+    for rollout in rollouts {
+        assert_eq!(rollout.status, "cancelled", "{rollout:?}");
+    }
+    ended.no_attempt_is_open();
 }

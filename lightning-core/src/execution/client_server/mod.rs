@@ -21,6 +21,7 @@ use super::{
     environment::{Environment, EnvironmentError},
 };
 use crate::{
+    client::token_from_env,
     clock::{Clock as _, SystemClock},
     runner::RunnerReport,
     server::{ServerOptions, StoreServer},
@@ -228,7 +229,13 @@ impl ClientServer {
         // Before anybody is started who would want to connect.
         let closing = CancellationToken::new();
         let (url, serving) = match place {
-            Place::Served { address, .. } => {
+            Place::Served { address, both } => {
+                let token = self.token.clone().or_else(token_from_env);
+                if *both && !self.options.tokens.admit_runner(token.as_ref()) {
+                    let problem = "the store asks for tokens, and the one that the runners show is none of them, or one of the \
+                                   role `read`: give `runner_token` one of the role `runner`";
+                    return Err(ExecutionError::Setup(problem.to_owned()));
+                }
                 let server = StoreServer::bind(address.clone(), Arc::clone(store), self.options.clone());
                 let server = server
                     .await
