@@ -30,6 +30,10 @@ struct ManyProcesses;
 #[doc = include_str!("../../docs/src/llm-proxy.md")]
 struct LlmProxy;
 
+#[cfg(feature = "full")]
+#[doc = include_str!("../../docs/src/serve-a-model.md")]
+struct ServeAModel;
+
 #[doc = include_str!("../../docs/src/store.md")]
 struct Store;
 

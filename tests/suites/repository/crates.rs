@@ -42,7 +42,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
         ],
     ),
     (&["opentelemetry_proto", "prost"], &["wire", "server"]),
-    (&["rustix"], &["config::programs", "execution"]),
+    (&["rustix"], &["config::programs", "execution", "model_launcher"]),
     (&["rusqlite", "libsqlite3_sys"], &["store::sqlite"]),
     (&["candle_core", "safetensors", "tokenizers"], &["lm"]),
     (
