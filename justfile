@@ -27,6 +27,14 @@ bench-durable *part:
 bench-proxy:
     cargo bench -p lightning-tests --features proxy --bench proxy --locked
 
+# How fast the small model is trained, beside PyTorch if an interpreter is named that has `torch`.
+bench-training *python:
+    cargo bench -p lightning-tests --features full --bench training --locked -- {{ python }}
+
+# How fast the small model writes, beside naive loops.
+bench-decoding:
+    cargo bench -p lightning-tests --features full --bench decoding --locked
+
 # Kill a process that writes to the durable store, 300 times; about ten minutes.
 crash rounds="300":
     LIGHTNING_CRASH_ROUNDS={{ rounds }} cargo test -p lightning-tests --features full --test crash --locked -- --nocapture

@@ -20,12 +20,13 @@
 //! |---|---|
 //! | `testing` | `testing`: rollouts step by step, assertions, a scripted LLM server, clock and ids by hand, a store that fails on demand, the conformance suite of stores |
 //! | `cli` | `config`: run files; `cli`: the program `lightning`, which runs them, runs a store, and looks into one |
-//! | `client` | `client`: a store behind a URL, also one of Python's `agl store`; `chat::HttpChat`: a model behind a URL |
+//! | `client` | `client`: a store behind a URL, also one of Python's `agl store`; `chat::HttpChat`: a model behind a URL; `model_launcher`: servers of models as processes of ours |
 //! | `llm-proxy` | [`llm_proxy`]: the reverse proxy between agents and models, which records their calls |
 //! | `lm` | `lm`: a small language model that is trained and run in the process, on the CPU; `train_process`: that in a process of its own; `algorithm::sft`; with `server`, also `model_server`: that model behind an OpenAI-style endpoint |
+//! | `lm-cuda` | the same on a GPU; needs `nvcc` to build, and is not in `full` |
 //! | `server` | `server`: any store over HTTP, in the wire format of `agentlightning==0.3.0`, with OTLP and metrics |
 //! | `sqlite` | [`store`]: `SqliteStore`, a durable store in one file, with SQLite compiled in |
-//! | `full` | all of the above |
+//! | `full` | all of the above but `lm-cuda` |
 
 pub mod adapter;
 pub mod agent;
@@ -51,6 +52,8 @@ pub mod llm_proxy;
 #[cfg(feature = "lm")]
 pub mod lm;
 pub mod logging;
+#[cfg(feature = "client")]
+pub mod model_launcher;
 #[cfg(all(feature = "lm", feature = "server"))]
 pub mod model_server;
 mod model_wire;

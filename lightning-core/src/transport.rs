@@ -130,3 +130,33 @@ pub(crate) async fn post_json(url: &str, body: Vec<u8>, timeout: Duration) -> Re
         Err(error) => Err(error.without_url().to_string()),
     }
 }
+
+/// Asks a server whether it is there.
+pub(crate) struct Probe {
+    http: reqwest::Client,
+    url: Url,
+    timeout: Duration,
+}
+
+impl Probe {
+    /// Asks this address, and waits so long for an answer. Errors in words.
+    pub(crate) fn new(url: &str, timeout: Duration) -> Result<Self, String> {
+        let url = Url::parse(url).map_err(|error| format!("{url} is no URL: {error}"))?;
+        let http = client_for(&url, timeout).map_err(|error| match error {
+            SetUpError::Http(error) => error.without_url().to_string(),
+            SetUpError::Tls(error) => error.to_string(),
+        })?;
+        Ok(Self { http, url, timeout })
+    }
+
+    /// Whether the answer has a status of 2xx; what there was instead, as `answered 503`.
+    pub(crate) async fn ask(&self) -> Result<(), String> {
+        match self.http.get(self.url.clone()).timeout(self.timeout).send().await {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) => Err(format!("answered {}", response.status())),
+            Err(error) if error.is_timeout() => Err("gave no answer in time".to_owned()),
+            Err(error) if error.is_connect() => Err("refused the connection".to_owned()),
+            Err(error) => Err(format!("gave no answer: {}", error.without_url())),
+        }
+    }
+}

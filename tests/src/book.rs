@@ -37,6 +37,10 @@ struct LlmProxy;
 #[doc = include_str!("../../docs/src/learning.md")]
 struct Learning;
 
+#[cfg(feature = "full")]
+#[doc = include_str!("../../docs/src/serve-a-model.md")]
+struct ServeAModel;
+
 #[doc = include_str!("../../docs/src/store.md")]
 struct Store;
 

@@ -43,7 +43,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
         ],
     ),
     (&["opentelemetry_proto", "prost"], &["wire", "server"]),
-    (&["rustix"], &["config::programs", "execution"]),
+    (&["rustix"], &["config::programs", "execution", "model_launcher"]),
     (&["brotli_decompressor", "ruzstd"], &["llm_proxy"]),
     (&["rusqlite", "libsqlite3_sys"], &["store::sqlite"]),
     (&["candle_core", "safetensors", "tokenizers"], &["lm"]),
