@@ -1,10 +1,14 @@
 //! What the writer of the crash test says, line by line, and what its killer reads.
 //!
-//! A line is only said after the store has acknowledged what it tells, but for [`Said::Tries`], which is said before.
+//! A line is only said after the store has acknowledged what it tells, but for [`Said::Tries`], [`Said::Imports`] and
+//! [`Said::Purges`], which are said before.
 
 use lightning_core::{
-    store::{Command, Request},
-    types::{AttemptId, AttemptStatus, NewRollout, RolloutConfig, RolloutId},
+    store::{Command, Record, Request, RolloutRecord},
+    types::{
+        Attempt, AttemptId, AttemptStatus, NewRollout, Rollout, RolloutConfig, RolloutId, RolloutStatus,
+        Span, Timestamp,
+    },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -29,6 +33,14 @@ pub enum Said {
     Ended(RolloutId, AttemptId, AttemptStatus),
     /// Resources were stored as this version, which they hold as a number.
     Resources(u64, u64),
+    /// It is about to import the [records] of this rollout.
+    Imports(RolloutId),
+    /// They were imported.
+    Imported(RolloutId),
+    /// It is about to purge this rollout.
+    Purges(RolloutId),
+    /// It was purged.
+    Purged(RolloutId),
     /// So long was the write-ahead log when what is said next was acknowledged.
     Synced(u64),
 }
@@ -58,6 +70,56 @@ impl Batch {
         let rollouts = (0..self.size).map(new).collect();
         Request::keyed(Command::EnqueueRollouts { rollouts }, self.key.as_str())
     }
+}
+
+/// How many spans an imported rollout has.
+pub const IMPORTED_SPANS: usize = 2;
+
+/// A rollout that ended elsewhere, with its attempt and its spans.
+pub fn records(id: &RolloutId) -> Vec<Record> {
+    let now = Timestamp::from_secs_f64(1e9);
+    let attempt_id = AttemptId::from("at-1");
+    let rollout = Rollout {
+        rollout_id: id.clone(),
+        input: json!("from elsewhere").into(),
+        start_time: now,
+        end_time: Some(now + 2.0),
+        mode: None,
+        resources_id: None,
+        status: RolloutStatus::Succeeded,
+        config: RolloutConfig::default(),
+        metadata: None,
+    };
+    let attempt = Attempt {
+        rollout_id: id.clone(),
+        attempt_id: attempt_id.clone(),
+        sequence_id: 1,
+        start_time: now,
+        end_time: Some(now + 2.0),
+        status: AttemptStatus::Succeeded,
+        worker_id: None,
+        last_heartbeat_time: None,
+        metadata: None,
+    };
+    let mut records = vec![Record::Rollout(RolloutRecord {
+        rollout,
+        attempts: vec![attempt],
+    })];
+    for number in 1..=IMPORTED_SPANS {
+        let name = format!("{IMPORTED_SPANS} together");
+        let span_id = format!("{number:016x}");
+        let mut span = Span::new(
+            id.clone(),
+            attempt_id.clone(),
+            number as u64,
+            "0".repeat(32),
+            span_id,
+            name,
+        );
+        span.attributes.insert("reward".to_owned(), json!(0.1 + 0.2));
+        records.push(Record::Span(Box::new(span)));
+    }
+    records
 }
 
 /// The set of resources that is updated all the time.

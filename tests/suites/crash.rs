@@ -48,7 +48,8 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
             ledger = Ledger::default();
         }
         let path = folder.path("crash.db");
-        let said = live_and_die(&path, round, Duration::from_millis(random.random_range(0..200)));
+        let lifetime = Duration::from_millis(random.random_range(0..200));
+        let said = live_and_die(&path, round, None, lifetime);
         totals.acknowledged += said.len();
         if round % 2 == 1 {
             totals.bytes_lost += lose_what_was_not_synced(&path, &said, &mut random);
@@ -65,6 +66,35 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
         totals.acknowledged > 20 * usize::try_from(rounds).unwrap(),
         "too little happened to prove anything: {totals:?}"
     );
+}
+
+/// Stores that do what none may do. Each is killed until the damage shows, which takes one or two times: they are mostly
+/// in the middle of what they must not do.
+#[test]
+fn a_store_that_acknowledges_too_early_or_does_things_by_halves_is_found_out() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let mut random = StdRng::seed_from_u64(rand::rng().random());
+    for (fault, complaint) in [
+        ("early", "the acknowledged span"),
+        ("halves", "are there in part"),
+    ] {
+        let found = (0..40).find_map(|life| {
+            let folder = Scratch::on_disk();
+            let path = folder.path("broken.db");
+            let lifetime = Duration::from_millis(random.random_range(100..300));
+            let mut ledger = Ledger::default();
+            ledger.note(live_and_die(&path, 8 * life, Some(fault), lifetime));
+            let store = SqliteStore::open(&path).unwrap();
+            let held = std::panic::AssertUnwindSafe(|| runtime.block_on(ledger.hold_against(&store)));
+            let damage = std::panic::catch_unwind(held).err()?;
+            Some(*damage.downcast::<String>().expect("a message"))
+        });
+        let found = found.unwrap_or_else(|| panic!("`{fault}` was never found out"));
+        assert!(found.contains(complaint), "{found}");
+    }
 }
 
 /// The operating system stands in for a full disk: it lets no file grow beyond a size, and the writes of SQLite fail.
@@ -124,11 +154,12 @@ fn setting(name: &str) -> Option<u64> {
     )
 }
 
-/// Runs the writer, kills it so long after it has opened the store, and gives everything that it said before.
-fn live_and_die(path: &Path, life: u64, lifetime: Duration) -> Vec<Said> {
+/// Runs the writer, with a store that is at fault if one is named, kills it so long after it has opened the store, and gives everything that it said before.
+fn live_and_die(path: &Path, life: u64, fault: Option<&str>, lifetime: Duration) -> Vec<Said> {
     let mut writer = Command::new(env!("CARGO_BIN_EXE_durable_writer"))
         .arg(path)
         .arg(life.to_string())
+        .args(fault)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -6,6 +6,8 @@ mod damage;
 mod disk;
 #[path = "durable_store/opening.rs"]
 mod opening;
+#[path = "durable_store/scale.rs"]
+mod scale;
 #[path = "durable_store/working.rs"]
 mod working;
 

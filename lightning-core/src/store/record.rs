@@ -78,6 +78,14 @@ pub(super) fn differs(what: impl std::fmt::Display) -> StoreError {
     StoreError::invalid("record", format!("{what} is there already, and differs"))
 }
 
+/// Why a version of resources is not taken in that contradicts the earlier ones.
+pub(super) fn made_at_another_time(id: &ResourcesId, version: u64) -> StoreError {
+    StoreError::invalid(
+        "record",
+        format!("resources {id} were made at another time than version {version} says"),
+    )
+}
+
 /// Why a version of resources is not taken in.
 pub(super) fn lacks_version(id: &ResourcesId, version: u64, known: u64) -> StoreError {
     StoreError::invalid(

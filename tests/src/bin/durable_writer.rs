@@ -1,22 +1,32 @@
 //! Writes to a durable store until it is killed, and says on standard output what was acknowledged. For the suite `crash`.
 //!
-//! `durable_writer FILE LIFE`: the life's number makes the names of its batches its own.
+//! `durable_writer FILE LIFE [FAULT]`: the life's number makes the names of its batches its own. With a fault, its store does
+//! what none may do, to show that the suite notices:
+//!
+//! - `early`: spans are acknowledged before they are committed;
+//! - `halves`: spans that were sent together are committed in two transactions.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use lightning_core::{
-    store::{AttemptRef, SqliteStore, Store, StoreError},
-    types::{AttemptPatch, AttemptStatus, NamedResources, Resource, Span},
+    store::{Answer, AttemptRef, SqliteStore, Store, StoreError},
+    types::{AttemptPatch, AttemptStatus, NamedResources, Resource, RolloutId, Span},
 };
-use lightning_tests::crash::{Batch, RESOURCES, Said};
+use lightning_tests::crash::{Batch, RESOURCES, Said, records};
 use serde_json::json;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let usage = "durable_writer FILE LIFE";
+    let usage = "durable_writer FILE LIFE [early | halves]";
     let path: PathBuf = arguments.next().ok_or_else(|| anyhow::anyhow!(usage))?.into();
     let life: u64 = arguments.next().ok_or_else(|| anyhow::anyhow!(usage))?.parse()?;
+    let fault = match arguments.next().as_deref() {
+        None => None,
+        Some("early") => Some(Fault::Early),
+        Some("halves") => Some(Fault::Halves),
+        Some(_) => anyhow::bail!(usage),
+    };
     let store = SqliteStore::open(&path)?;
     let mut log = store.path().as_os_str().to_owned();
     log.push("-wal");
@@ -24,6 +34,7 @@ async fn main() -> anyhow::Result<()> {
         store,
         log: log.into(),
         life,
+        fault,
     });
     say(&Said::Open);
     let mut tasks = tokio::task::JoinSet::new();
@@ -37,6 +48,7 @@ async fn main() -> anyhow::Result<()> {
     }
     let publisher = writer.clone();
     tasks.spawn(async move { publisher.publish().await });
+    tasks.spawn(async move { writer.keep().await });
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
@@ -48,10 +60,18 @@ fn say(said: &Said) {
     println!("{}", serde_json::to_string(said).expect("a line"));
 }
 
+/// What is wrong with the store.
+#[derive(Clone, Copy)]
+enum Fault {
+    Early,
+    Halves,
+}
+
 struct Writer {
     store: SqliteStore,
     log: PathBuf,
     life: u64,
+    fault: Option<Fault>,
 }
 
 impl Writer {
@@ -70,16 +90,37 @@ impl Writer {
                 size: 1 + count % 5,
             };
             say(&Said::Tries(batch.clone()));
-            let answer = self.store.execute(batch.request()).await?;
-            let lightning_core::store::Answer::Enqueued(made) = answer else {
+            let Answer::Enqueued(made) = self.store.execute(batch.request()).await? else {
                 panic!("enqueueing answers with rollouts");
             };
-            self.acknowledged(&Said::Enqueued(
-                batch,
-                made.into_iter().map(|rollout| rollout.rollout_id).collect(),
-            ));
+            let made = made.into_iter().map(|rollout| rollout.rollout_id).collect();
+            self.acknowledged(&Said::Enqueued(batch, made));
         }
         Ok(())
+    }
+
+    async fn store_spans(&self, mut spans: Vec<Span>) -> Result<(), StoreError> {
+        // Long enough for the process to be killed meanwhile.
+        let moment = Duration::from_millis(50);
+        match self.fault {
+            None => {}
+            Some(Fault::Early) => {
+                let store = self.store.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(moment).await;
+                    store.add_many_spans(spans).await
+                });
+                return Ok(());
+            }
+            Some(Fault::Halves) => {
+                let second = spans.split_off(spans.len() / 2);
+                self.store
+                    .add_many_spans(std::mem::replace(&mut spans, second))
+                    .await?;
+                tokio::time::sleep(moment).await;
+            }
+        }
+        self.store.add_many_spans(spans).await.map(|_| ())
     }
 
     async fn work(&self, number: u64) -> Result<(), StoreError> {
@@ -119,7 +160,7 @@ impl Writer {
                 })
                 .collect();
             let ids = spans.iter().map(|span| span.span_id.clone()).collect();
-            self.store.add_many_spans(spans).await?;
+            self.store_spans(spans).await?;
             self.acknowledged(&Said::Stored(id.clone(), attempt_id.clone(), ids));
             // Some attempts are abandoned, so that time limits have something to do.
             if count % 5 < 4 {
@@ -133,6 +174,22 @@ impl Writer {
                     .update_attempt(id.clone(), which, AttemptPatch::status(status))
                     .await?;
                 self.acknowledged(&Said::Ended(id, attempt_id, status));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes rollouts in that ended elsewhere, and takes every other one out again.
+    async fn keep(&self) -> Result<(), StoreError> {
+        for count in 0_u64.. {
+            let id = RolloutId::from(format!("ro-{}-{count}", self.life));
+            say(&Said::Imports(id.clone()));
+            self.store.import(records(&id)).await?;
+            self.acknowledged(&Said::Imported(id.clone()));
+            if count % 2 == 1 {
+                say(&Said::Purges(id.clone()));
+                self.store.purge(vec![id.clone().into()], Vec::new()).await?;
+                self.acknowledged(&Said::Purged(id));
             }
         }
         Ok(())

@@ -291,7 +291,7 @@ impl Model {
     }
 
     /// Sees to it that the next sequence id is greater than `used`.
-    fn lift(&mut self, id: &RolloutId, used: u64) {
+    pub(super) fn lift(&mut self, id: &RolloutId, used: u64) {
         match self.sequence_ids.iter_mut().find(|(known, _)| known == id) {
             Some((_, last)) => *last = used.max(*last),
             None => self.sequence_ids.push((id.clone(), used)),
@@ -307,7 +307,7 @@ fn set<T>(field: &mut Option<T>, update: Update<T>) {
     }
 }
 
-fn check(config: &RolloutConfig) -> Result<(), StoreError> {
+pub(super) fn check(config: &RolloutConfig) -> Result<(), StoreError> {
     if config.max_attempts == 0 {
         return Err(StoreError::invalid("config.max_attempts", "at least 1"));
     }

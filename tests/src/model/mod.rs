@@ -14,9 +14,11 @@
 //! - A worker follows each update of its attempt that gives a status or a worker; one that is busy with another attempt
 //!   does not follow the end of this one.
 //! - A duplicate is one of a known rollout and attempt; what is rejected lifts no counter.
+//! - What is purged leaves the queue and takes its counter of sequence ids along; a worker that is busy with it stays so.
 
 mod lifecycle;
 mod query;
+mod transfer;
 
 use lightning_core::{
     store::{Answer, AttemptRef, Command, EndOfAttempt, NotFound, Request, RequestKey, StoreError},
@@ -58,6 +60,8 @@ pub struct Model {
     pub sequence_ids: Vec<(RolloutId, u64)>,
     /// Commands that were carried out under a key: when, what, and with which answer.
     pub keyed: Vec<(Timestamp, RequestKey, Command, Answer)>,
+    /// Rollouts that were taken out for good.
+    pub purged: Vec<RolloutId>,
     long_ids: u64,
     short_ids: u64,
 }
@@ -76,6 +80,7 @@ impl Model {
             queue: Vec::new(),
             sequence_ids: Vec::new(),
             keyed: Vec::new(),
+            purged: Vec::new(),
             long_ids: 0,
             short_ids: 0,
         }
@@ -175,9 +180,13 @@ impl Model {
             .max_by_key(|update| update.version)
     }
 
-    /// The resources with the greatest `update_time`; among equals, those that were stored last.
+    /// The set whose last version has the greatest `update_time`; among equals, that which was stored last.
     pub fn latest_resources(&self) -> Option<&ResourcesUpdate> {
-        self.resources.iter().max_by_key(|update| update.update_time)
+        let is_last = |update: &&ResourcesUpdate| self.resources(&update.resources_id, None) == Some(*update);
+        self.resources
+            .iter()
+            .filter(is_last)
+            .max_by_key(|update| update.update_time)
     }
 
     fn carry_out(&mut self, command: Command) -> Result<Answer, StoreError> {
@@ -229,9 +238,10 @@ impl Model {
                 worker_id,
                 heartbeat_stats,
             } => Answer::Worker(Box::new(self.update_worker(worker_id, heartbeat_stats))),
-            Command::Import { .. } | Command::Purge { .. } => {
-                return Err(StoreError::invalid("command", "is none that the model knows"));
+            Command::Import { records } => {
+                Answer::Imported(records.into_iter().map(|record| self.import(record)).collect())
             }
+            Command::Purge { rollouts, resources } => Answer::Purged(self.purge(rollouts, resources)),
         })
     }
 

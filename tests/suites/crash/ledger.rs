@@ -11,7 +11,7 @@ use lightning_core::{
         AttemptId, AttemptQuery, AttemptStatus, Resource, RolloutId, RolloutQuery, RolloutStatus, SpanQuery,
     },
 };
-use lightning_tests::crash::{Batch, RESOURCES, Said};
+use lightning_tests::crash::{Batch, IMPORTED_SPANS, RESOURCES, Said};
 use serde_json::json;
 
 /// How long the time limits of the writer's rollouts may take, at the most, on a busy machine.
@@ -27,6 +27,16 @@ pub struct Ledger {
     stored: Vec<(RolloutId, AttemptId, Vec<String>)>,
     ended: Vec<(RolloutId, AttemptId, AttemptStatus)>,
     resources: BTreeMap<u64, u64>,
+    imported: BTreeMap<RolloutId, Fate>,
+}
+
+/// What was last said of a rollout that came from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It was about to come, or to go.
+    Open,
+    There,
+    Gone,
 }
 
 impl Ledger {
@@ -52,6 +62,15 @@ impl Ledger {
                 Said::Resources(version, number) => {
                     self.resources.insert(version, number);
                 }
+                Said::Imports(id) | Said::Purges(id) => {
+                    self.imported.insert(id, Fate::Open);
+                }
+                Said::Imported(id) => {
+                    self.imported.insert(id, Fate::There);
+                }
+                Said::Purged(id) => {
+                    self.imported.insert(id, Fate::Gone);
+                }
             }
         }
     }
@@ -61,6 +80,7 @@ impl Ledger {
         self.rollouts_are_there(store).await;
         self.spans_are_there(store).await;
         self.resources_are_there(store).await;
+        self.imported_rollouts_are_there_or_gone(store).await;
         self.interrupted_attempts_end(store).await;
         self.sequence_ids_go_on(store).await;
         self.keys_still_answer(store).await
@@ -146,6 +166,26 @@ impl Ledger {
         }
     }
 
+    /// With everything that belongs to them, or with nothing.
+    async fn imported_rollouts_are_there_or_gone(&mut self, store: &SqliteStore) {
+        for (id, fate) in &mut self.imported {
+            let rollout = store.get_rollout_by_id(id).await.unwrap();
+            let attempts = rollout.iter().filter(|rollout| rollout.attempt.is_some()).count();
+            let spans = store.query_spans(SpanQuery::of(id.clone())).await.unwrap().total;
+            let there = match (rollout.is_some(), attempts, spans) {
+                (true, 1, IMPORTED_SPANS) => true,
+                (false, 0, 0) => false,
+                parts => panic!("a part of the imported rollout {id} is there: {parts:?}"),
+            };
+            match fate {
+                Fate::Open => {}
+                Fate::There => assert!(there, "the acknowledged import of {id} is lost"),
+                Fate::Gone => assert!(!there, "the purged rollout {id} is there again"),
+            }
+            *fate = if there { Fate::There } else { Fate::Gone };
+        }
+    }
+
     /// Those that the killed process worked on run into their limits, and again until no attempt is left.
     async fn interrupted_attempts_end(&self, store: &SqliteStore) {
         let active = RolloutQuery {
@@ -186,8 +226,10 @@ impl Ledger {
             let rollouts = store.query_rollouts(RolloutQuery::default()).await.unwrap().items;
             let mut sizes: HashMap<String, usize> = HashMap::new();
             for rollout in rollouts {
-                let key = rollout.input["batch"].as_str().unwrap().to_owned();
-                *sizes.entry(key).or_default() += 1;
+                // Those that came from elsewhere are of no batch.
+                if let Some(key) = rollout.input["batch"].as_str() {
+                    *sizes.entry(key.to_owned()).or_default() += 1;
+                }
             }
             sizes
         };

@@ -258,3 +258,25 @@ async fn pages_are_the_same_whether_an_index_or_a_sort_makes_them() {
         assert_eq!(found.iter().collect::<Vec<_>>(), expected);
     }
 }
+
+#[tokio::test]
+async fn a_log_that_has_grown_once_is_not_written_back_with_each_commit() {
+    let folder = Scratch::fast();
+    let path = folder.path("store.db");
+    let store = SqliteStore::open(&path).unwrap();
+    let log = folder.path("store.db-wal");
+    for _ in 0..12 {
+        let new = NewRollout::new(json!("x".repeat(1 << 20)));
+        store.enqueue_rollout(new).await.unwrap();
+    }
+    // It was written back after the ninth or so, and then begun anew.
+    assert!(std::fs::metadata(&log).unwrap().len() > 8 << 20);
+    let before = std::fs::read(&path).unwrap();
+    for _ in 0..20 {
+        enqueue(&store).await.unwrap();
+    }
+    assert!(
+        before == std::fs::read(&path).unwrap(),
+        "the log was written back"
+    );
+}

@@ -1,7 +1,9 @@
 //! What of the contract happens in a history, so that it can be seen that the histories are worth something.
 
 use lightning_core::{
-    store::{Answer, AttemptRef, Command, EndOfAttempt, NotFound, SpanOutcome, StoreError},
+    store::{
+        Answer, AttemptRef, Command, EndOfAttempt, ImportOutcome, NotFound, Record, SpanOutcome, StoreError,
+    },
     types::{Attempt, AttemptStatus, Rollout, RolloutId, RolloutStatus, Span, Update, WorkerStatus},
 };
 use lightning_tests::model::{KEYS_KEPT_FOR, Model};
@@ -94,6 +96,22 @@ pub const EVENTS: &[&str] = &[
     "a key is reused for another command",
     "a key is used after a refusal",
     "a key is used again when it is forgotten",
+    "an import brings a rollout",
+    "an import brings a rollout that waits",
+    "an import brings a rollout that has ended",
+    "an import brings a span",
+    "an import brings resources",
+    "an import brings a worker",
+    "an import finds a record there already",
+    "an import finds another record of the name",
+    "a purge takes out a rollout",
+    "a purge takes out a rollout with spans",
+    "a purge takes out a rollout that is still in the queue",
+    "a purge leaves a rollout that goes on",
+    "a purge leaves a rollout with other spans",
+    "a purge takes out resources",
+    "a purge leaves resources",
+    "a purged rollout is imported again",
     "wait_for_rollouts with some ended and some not",
     "an attempt goes on",
     "an attempt ended with its rollout",
@@ -265,8 +283,64 @@ impl Happening<'_> {
                     note("a heartbeat without statistics");
                 }
             }
-            // Not generated: what they do has cases of the conformance suite.
-            Command::Import { .. } | Command::Purge { .. } => {}
+            Command::Import { records } => self.import(records, note),
+            Command::Purge { rollouts, resources } => {
+                let Outcome::Answer(Answer::Purged(purged)) = self.outcome else {
+                    return;
+                };
+                for target in rollouts {
+                    let id = &target.rollout_id;
+                    let Some(before) = self.before.rollout(id) else {
+                        continue;
+                    };
+                    match (purged.rollouts.contains(id), before.status.is_terminal()) {
+                        (true, _) => note("a purge takes out a rollout"),
+                        (false, true) => note("a purge leaves a rollout with other spans"),
+                        (false, false) => note("a purge leaves a rollout that goes on"),
+                    }
+                    if purged.rollouts.contains(id) && self.before.queue.contains(id) {
+                        note("a purge takes out a rollout that is still in the queue");
+                    }
+                }
+                if purged.spans > 0 {
+                    note("a purge takes out a rollout with spans");
+                }
+                if !purged.resources.is_empty() {
+                    note("a purge takes out resources");
+                }
+                if purged.resources.len() < resources.len() {
+                    note("a purge leaves resources");
+                }
+            }
+        }
+    }
+
+    fn import(&self, records: &[Record], note: &mut impl FnMut(&str)) {
+        let Outcome::Answer(Answer::Imported(outcomes)) = self.outcome else {
+            return;
+        };
+        for (record, outcome) in records.iter().zip(outcomes) {
+            match (outcome, record) {
+                (ImportOutcome::Known, _) => note("an import finds a record there already"),
+                (ImportOutcome::Rejected(StoreError::Invalid { .. }), _) => {
+                    note("an import finds another record of the name");
+                }
+                (ImportOutcome::Rejected(_), _) => {}
+                (ImportOutcome::Stored, Record::Rollout(record)) => {
+                    note("an import brings a rollout");
+                    match record.rollout.status {
+                        status if status.is_queueing() => note("an import brings a rollout that waits"),
+                        status if status.is_terminal() => note("an import brings a rollout that has ended"),
+                        _ => {}
+                    }
+                    if self.before.purged.contains(&record.rollout.rollout_id) {
+                        note("a purged rollout is imported again");
+                    }
+                }
+                (ImportOutcome::Stored, Record::Span(_)) => note("an import brings a span"),
+                (ImportOutcome::Stored, Record::Resources(_)) => note("an import brings resources"),
+                (ImportOutcome::Stored, _) => note("an import brings a worker"),
+            }
         }
     }
 
@@ -494,7 +568,17 @@ impl Happening<'_> {
 
     /// The attempts that a time limit ended in this step, as they were before.
     fn limited(&self) -> Vec<(&Attempt, AttemptStatus)> {
-        let pairs = self.before.attempts.iter().zip(&self.after.attempts);
+        let after = |before: &Attempt| {
+            let same = |after: &&Attempt| {
+                (&after.rollout_id, &after.attempt_id) == (&before.rollout_id, &before.attempt_id)
+            };
+            self.after.attempts.iter().find(same)
+        };
+        let pairs = self
+            .before
+            .attempts
+            .iter()
+            .filter_map(|before| Some((before, after(before)?)));
         pairs
             .filter(|(before, after)| before != after)
             .filter(|(_, after)| after.end_time == Some(self.after.now))

@@ -1,5 +1,8 @@
 //! Makes the steps of histories, so that what seldom happens to a real store happens often.
 
+#[path = "generate/transfer.rs"]
+mod transfer;
+
 use std::{fmt, iter::repeat_n};
 
 use lightning_core::{
@@ -146,7 +149,9 @@ impl Dice<'_> {
                 resources_id: self.resources_id(),
                 resources: self.resources(),
             },
-            70..74 => Command::UpdateWorker {
+            70..76 => self.import(),
+            76..80 => self.purge(),
+            80..83 => Command::UpdateWorker {
                 worker_id: self.some_worker(),
                 heartbeat_stats: self.once(2, |dice| dice.object()),
             },

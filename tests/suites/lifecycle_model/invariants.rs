@@ -97,6 +97,9 @@ impl Invariants {
             ) => {
                 self.in_line.retain(|id| id != rollout_id);
             }
+            (_, Outcome::Answer(Answer::Purged(purged))) => {
+                self.in_line.retain(|id| !purged.rollouts.contains(id));
+            }
             _ => {}
         }
     }
@@ -120,6 +123,9 @@ impl Invariants {
                 let known = known.filter(|(_, outcome)| !matches!(outcome, SpanOutcome::Rejected(_)));
                 self.sequence_ids
                     .extend(known.map(|(span, _)| (span.rollout_id.clone(), span.sequence_id)));
+            }
+            (Some(Command::Purge { .. }), Outcome::Answer(Answer::Purged(purged))) => {
+                self.sequence_ids.retain(|(id, _)| !purged.rollouts.contains(id));
             }
             _ => {}
         }
@@ -185,10 +191,17 @@ fn terminal_means_terminal(event: &Event<'_>) {
         }
         _ => None,
     };
+    let purged = match event.outcome {
+        Outcome::Answer(Answer::Purged(purged)) => &*purged.rollouts,
+        _ => &[],
+    };
     for rollout in &event.before.rollouts {
         let id = &rollout.rollout_id;
         if rollout.status.is_terminal() && moved != Some(id) {
             let after = event.after.rollouts.iter().find(|after| after.rollout_id == *id);
+            if after.is_none() && purged.contains(id) {
+                continue;
+            }
             let after = after.map(|after| (after.status, after.end_time));
             assert_eq!(
                 after,
@@ -261,7 +274,9 @@ fn busy_workers_have_an_attempt_and_no_others(event: &Event<'_>) {
                     .after
                     .attempts
                     .iter()
-                    .any(|attempt| attempt.rollout_id == *id && attempt.attempt_id == *attempt_id),
+                    .any(|attempt| attempt.rollout_id == *id && attempt.attempt_id == *attempt_id)
+                    // A purge takes the attempt from under its worker.
+                    || event.after.status(id).is_none(),
                 "worker bookkeeping: busy with an attempt that is not there: {worker:?}"
             ),
             (WorkerStatus::Idle | WorkerStatus::Unknown, (None, None)) => {}

@@ -122,6 +122,21 @@ fn simpler(action: &Action) -> Vec<Action> {
                 targets: vec![target.clone()],
             }));
         }
+        Command::Import { records } => {
+            forms.extend(records.iter().map(|record| Command::Import {
+                records: vec![record.clone()],
+            }));
+        }
+        Command::Purge { rollouts, resources } => {
+            forms.extend(rollouts.iter().map(|target| Command::Purge {
+                rollouts: vec![target.clone()],
+                resources: Vec::new(),
+            }));
+            forms.extend(resources.iter().map(|id| Command::Purge {
+                rollouts: Vec::new(),
+                resources: vec![id.clone()],
+            }));
+        }
         _ => {}
     }
     let under = |key: &Option<RequestKey>, commands: &[Command]| -> Vec<Action> {

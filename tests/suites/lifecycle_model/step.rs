@@ -3,7 +3,7 @@
 use std::fmt;
 
 use lightning_core::{
-    store::{Answer, Command, EndOfAttempt, Request, StoreError},
+    store::{Answer, Command, EndOfAttempt, ImportOutcome, Request, StoreError},
     types::{
         Attempt, AttemptId, AttemptQuery, NewRollout, Page, ResourcesId, ResourcesQuery, ResourcesUpdate,
         Rollout, RolloutConfig, RolloutId, RolloutQuery, RolloutSnapshot, Span, SpanQuery, Update, Worker,
@@ -71,10 +71,27 @@ pub enum Outcome {
 impl From<StoreError> for Outcome {
     /// The wording of what is invalid is the store's own.
     fn from(error: StoreError) -> Self {
-        Self::Refused(match error {
-            StoreError::Invalid { field, .. } => StoreError::invalid(field, ""),
+        Self::Refused(without_wording(error))
+    }
+}
+
+impl From<Answer> for Outcome {
+    fn from(answer: Answer) -> Self {
+        let Answer::Imported(outcomes) = answer else {
+            return Self::Answer(answer);
+        };
+        let outcomes = outcomes.into_iter().map(|outcome| match outcome {
+            ImportOutcome::Rejected(error) => ImportOutcome::Rejected(without_wording(error)),
             other => other,
-        })
+        });
+        Self::Answer(Answer::Imported(outcomes.collect()))
+    }
+}
+
+fn without_wording(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Invalid { field, .. } => StoreError::invalid(field, ""),
+        other => other,
     }
 }
 
@@ -89,7 +106,7 @@ impl Step {
     pub fn model(&self, model: &mut Model) -> Outcome {
         model.step = self.number;
         match &self.action {
-            Action::Do(request) => model.execute(request).map(Outcome::Answer).into(),
+            Action::Do(request) => model.execute(request).map(Outcome::from).into(),
             Action::DequeueOrWait(limit, worker_id) => {
                 let command = Command::DequeueRollouts {
                     limit: *limit,

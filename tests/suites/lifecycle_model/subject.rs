@@ -80,7 +80,7 @@ impl Subject {
     pub async fn act(&self, step: &Step, expected: &Outcome) -> Outcome {
         self.ids.begin(step.number);
         match &step.action {
-            Action::Do(request) => self.execute(request).await.map(Outcome::Answer).into(),
+            Action::Do(request) => self.execute(request).await.map(Outcome::from).into(),
             Action::DequeueOrWait(limit, worker_id) => {
                 let claimed = self
                     .store

@@ -191,11 +191,6 @@ impl Presence {
     pub(super) fn path(&self) -> &Path {
         &self.database
     }
-
-    /// How many bytes the write-ahead log has.
-    pub(super) fn log_size(&self) -> u64 {
-        fs::metadata(&self.log).map_or(0, |metadata| metadata.len())
-    }
 }
 
 /// What makes a file the same one under any name; on systems that do not tell, only that it is there.

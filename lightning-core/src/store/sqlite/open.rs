@@ -16,7 +16,7 @@ use super::{
     schema,
     totals::{Total, Totals},
     waiting::Waiting,
-    writer::{Alarm, Writer},
+    writer::{Alarm, LogSize, Writer},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -105,6 +105,7 @@ impl SqliteStoreBuilder {
             file::create(path, |unnamed| schema::migrate(&mut connect(unnamed)?, now))?;
         }
         let mut connection = connect_to_log(path, self.cache_bytes / 2)?;
+        let log = LogSize::of(&mut connection)?;
         schema::migrate(&mut connection, now)?;
         limit_size(&connection, self.max_bytes)?;
 
@@ -127,6 +128,7 @@ impl SqliteStoreBuilder {
             waiting: waiting.clone(),
             alarm: alarm.clone(),
             presence: Presence::of(path),
+            log,
             next_queue_place: last.unwrap_or(0) + 1,
             troubled: false,
             _lock: lock,

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     store::{
         ImportOutcome, PurgeTarget, Purged, Record, RolloutRecord, lifecycle,
-        record::{differs, lacks_version},
+        record::{differs, lacks_version, made_at_another_time},
     },
     types::{AttemptQuery, ResourcesId, ResourcesUpdate, Span, Worker},
 };
@@ -50,6 +50,12 @@ impl Work<'_> {
             );
         }
         let latest = query::resources_by_id(self.connection, id, None)?;
+        if latest
+            .as_ref()
+            .is_some_and(|latest| latest.create_time != update.create_time)
+        {
+            return Err(made_at_another_time(id, update.version).into());
+        }
         let known = latest.map_or(0, |latest| latest.version);
         if update.version != known + 1 {
             return Err(lacks_version(id, update.version, known).into());

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -95,6 +95,34 @@ impl Alarm {
     }
 }
 
+/// How far the write-ahead log is written, in pages.
+///
+/// Its file tells only how long it once was: after it was written back, it is written from its beginning on, and a log that
+/// need not grow is synced sooner.
+#[derive(Debug)]
+pub(super) struct LogSize {
+    pages: Arc<AtomicU32>,
+    page_bytes: u64,
+}
+
+impl LogSize {
+    /// Of the log that this connection writes; nothing until its next commit.
+    pub(super) fn of(connection: &mut Connection) -> Result<Self, Failure> {
+        let pages = Arc::new(AtomicU32::new(0));
+        let seen = pages.clone();
+        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages| {
+            seen.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        let page_bytes = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        Ok(Self { pages, page_bytes })
+    }
+
+    fn bytes(&self) -> u64 {
+        u64::from(self.pages.load(Ordering::Relaxed)) * self.page_bytes
+    }
+}
+
 pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) ids: Arc<dyn IdSource>,
@@ -102,6 +130,7 @@ pub(super) struct Writer {
     pub(super) waiting: Arc<Waiting>,
     pub(super) alarm: Arc<Alarm>,
     pub(super) presence: Presence,
+    pub(super) log: LogSize,
     pub(super) next_queue_place: i64,
     /// Whether time limits have passed and could not be applied.
     pub(super) troubled: bool,
@@ -311,7 +340,7 @@ impl Writer {
 
     /// Writes the log back into the database when it has grown. Nobody waits for it but the next batch.
     fn checkpoint(&self) {
-        if self.presence.log_size() < CHECKPOINT_AT {
+        if self.log.bytes() < CHECKPOINT_AT {
             return;
         }
         // What cannot be written back now stays in the log, where it is as safe.

@@ -6,7 +6,7 @@ use super::State;
 use crate::{
     store::{
         ImportOutcome, PurgeTarget, Purged, Record, RolloutRecord, StoreError, lifecycle,
-        record::{differs, lacks_version},
+        record::{differs, lacks_version, made_at_another_time},
     },
     types::{ResourcesId, ResourcesUpdate, Rollout, Span, TaskInput, Worker},
 };
@@ -37,7 +37,11 @@ impl State {
             let what = format!("version {} of resources {id}", update.version);
             return compare(*known == update, what);
         }
-        let known = self.resources.get(&id, None).map_or(0, |latest| latest.version);
+        let latest = self.resources.get(&id, None);
+        if latest.is_some_and(|latest| latest.create_time != update.create_time) {
+            return Err(made_at_another_time(&id, update.version));
+        }
+        let known = latest.map_or(0, |latest| latest.version);
         if update.version != known + 1 {
             return Err(lacks_version(&id, update.version, known));
         }
@@ -68,7 +72,6 @@ impl State {
         let place = self.place(&span.rollout_id)?;
         let entry = &mut self.entries[place];
         let attempt = entry.find_attempt(&span.attempt_id)?;
-        entry.last_sequence_id = entry.last_sequence_id.max(span.sequence_id);
         if !entry.span_ids.insert((attempt, span.span_id.clone())) {
             let mut known = entry
                 .spans
@@ -80,6 +83,7 @@ impl State {
                 format_args!("span {} of rollout {}", span.span_id, span.rollout_id),
             );
         }
+        entry.last_sequence_id = entry.last_sequence_id.max(span.sequence_id);
         self.total_spans += 1;
         self.span_bytes += super::super::size::of_span(&span);
         entry.spans.push(Arc::new(span));
