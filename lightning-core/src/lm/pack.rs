@@ -50,8 +50,8 @@ impl Sample {
     }
 }
 
-/// Rows of equal length, and what is to be learnt of them.
-#[derive(Clone, Debug)]
+/// Rows of equal length, and what is to be learnt of them. Its JSON is for programs that train elsewhere on the same.
+#[derive(Clone, Debug, Serialize)]
 pub struct Batch {
     pub(super) rows: usize,
     pub(super) length: usize,
