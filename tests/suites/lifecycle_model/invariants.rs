@@ -23,6 +23,8 @@ pub struct Invariants {
     sequence_ids: Vec<(RolloutId, u64)>,
     /// What was carried out under a key.
     answers: Vec<(RequestKey, Command, Answer)>,
+    /// Rollouts that were taken out for good, even if they came back.
+    purged: Vec<RolloutId>,
 }
 
 /// A step, with what the store showed.
@@ -60,7 +62,10 @@ impl Invariants {
     pub fn check(&mut self, event: &Event<'_>) {
         refused_commands_and_reads_change_nothing(event);
         terminal_means_terminal(event);
-        busy_workers_have_an_attempt_and_no_others(event);
+        if let Outcome::Answer(Answer::Purged(purged)) = event.outcome {
+            self.purged.extend(purged.rollouts.clone());
+        }
+        busy_workers_have_an_attempt_and_no_others(event, &self.purged);
         let repeated = self.request_keys_repeat_answers(event);
         if !repeated {
             only_the_latest_attempt_moves_its_rollout(event);
@@ -265,7 +270,7 @@ fn claims_are_of_queueing_rollouts_once(event: &Event<'_>) {
     }
 }
 
-fn busy_workers_have_an_attempt_and_no_others(event: &Event<'_>) {
+fn busy_workers_have_an_attempt_and_no_others(event: &Event<'_>, purged: &[RolloutId]) {
     for worker in &event.after.workers {
         let current = (&worker.current_rollout_id, &worker.current_attempt_id);
         match (worker.status, current) {
@@ -276,7 +281,7 @@ fn busy_workers_have_an_attempt_and_no_others(event: &Event<'_>) {
                     .iter()
                     .any(|attempt| attempt.rollout_id == *id && attempt.attempt_id == *attempt_id)
                     // A purge takes the attempt from under its worker.
-                    || event.after.status(id).is_none(),
+                    || purged.contains(id),
                 "worker bookkeeping: busy with an attempt that is not there: {worker:?}"
             ),
             (WorkerStatus::Idle | WorkerStatus::Unknown, (None, None)) => {}
