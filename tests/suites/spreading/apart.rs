@@ -13,6 +13,8 @@ use crate::{
 pub(crate) fn algorithm(mut settings: Value) -> (Program, u16) {
     settings["role"] = "algorithm".into();
     settings["port"] = 0.into();
+    // So long it stays until everybody has heard that it is over.
+    settings["stop_grace"] = 20_000.into();
     serving(start(&settings))
 }
 
@@ -28,7 +30,7 @@ fn runners_come_to_an_algorithm_by_the_environment_and_are_told_to_stop() {
         ("LIGHTNING_ROLE", "LIGHTNING_SERVER_PORT"),
         ("AGL_CURRENT_ROLE", "AGL_SERVER_PORT"),
     ] {
-        let settings = json!({"tasks": 20, "takes": 10, "runners": 2});
+        let settings = json!({"tasks": 20, "takes": 10, "runners": 2, "stop_grace": 20_000});
         let algorithm = start_with(&settings, &[(role, "algorithm"), (server_port, "0")]);
         let (algorithm, port) = serving(algorithm);
         let port = port.to_string();

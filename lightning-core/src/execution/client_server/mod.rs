@@ -62,6 +62,10 @@ pub struct ClientServer {
 /// After which time without a heartbeat a worker is not waited for.
 const SILENCE: Duration = Duration::from_secs(30);
 
+/// How long a store may take to tell the runners to stop. Not a step of stopping: those that were started here are stopped all
+/// the same meanwhile, and those elsewhere would wait on for ever.
+const TELLING: Duration = Duration::from_secs(10);
+
 /// How long each step of stopping may take.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Delays {
@@ -332,7 +336,7 @@ impl ClientServer {
     }
 
     async fn tell_runners(&self, store: &dyn Store) {
-        match tokio::time::timeout(self.delays.stop, store.drain_workers(None)).await {
+        match tokio::time::timeout(TELLING, store.drain_workers(None)).await {
             Ok(Ok(workers)) => {
                 tracing::debug!(target: "lightning::trainer", workers, "the runners were told to stop");
             }
