@@ -12,7 +12,7 @@ use lightning_tests::{scratch::Scratch, tier::Chromium};
 use serde_json::{Value, json};
 
 /// After this the browser is ended, and with it the test.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A page in a browser of its own.
 pub struct Page {
