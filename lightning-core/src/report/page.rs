@@ -33,7 +33,7 @@ section{overflow-x:auto}\
 table{border-collapse:collapse;width:100%}\
 th{text-align:left;font-weight:600;border-bottom:2px solid var(--line)}\
 th,td{vertical-align:top;padding:.15rem .8rem .15rem 0}\
-td{border-bottom:1px solid var(--line);overflow-wrap:anywhere}\
+td{border-bottom:1px solid var(--line);overflow-wrap:break-word}\
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\
 .best{background:#3c9a4b22}\
 pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:.2rem 0}summary{cursor:pointer}\

@@ -112,7 +112,11 @@ impl Health {
     /// Checks what breaks rules by the passing of time, at the moments at which that can be.
     async fn look(&self, store: &dyn Store) -> std::convert::Infallible {
         let mut changed = self.changed.clone();
-        changed.mark_changed();
+        // It may have been said before the run began.
+        let said = changed.borrow_and_update().clone();
+        if let Some(rules) = said {
+            self.watch().set_alerts(rules);
+        }
         loop {
             let (next, wants_queue) = {
                 let watch = self.watch();

@@ -152,9 +152,10 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    pub(super) fn of(run: &RunContext) -> Self {
+    /// Those of a run that took so long.
+    pub(super) fn of(run: &RunContext, seconds: f64) -> Self {
         Self {
-            seconds: run.seconds(),
+            seconds,
             stopped: run.should_stop(),
             rollouts: run.rollout_counts(),
             failures: run.failure_reasons(),

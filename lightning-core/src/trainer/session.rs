@@ -222,10 +222,14 @@ impl<'a, T: Task, O: AlgoOutput> Session<'a, T, O> {
         let mut record = RunRecord::new(&self.run, self.parts, agent, tasks, &self.beginning, began);
         record.write(&self.run).await?;
         let report = self.execute().await.map(|output| self.report(output, began));
+        // The page and the report have the same figures.
+        let seconds = report
+            .as_ref()
+            .map_or_else(|_| self.run.seconds(), |report| report.seconds);
         record.end(
             clock.now(),
             (self.run.cost(), self.health.alerts()),
-            Totals::of(&self.run),
+            Totals::of(&self.run, seconds),
             report.as_ref().err().map(ToString::to_string),
         );
         let written = report

@@ -1,10 +1,10 @@
 //! A browser that is driven by its own protocol, DevTools, over a pipe.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use lightning_tests::{scratch::Scratch, tier::Chromium};
 use serde_json::{Value, json};
 
 /// After this the browser is ended, and with it the test.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A page in a browser of its own.
 pub struct Page {
@@ -79,15 +79,18 @@ impl Page {
         for domain in ["Page", "Runtime", "Log", "Network"] {
             page.ask(&format!("{domain}.enable"), json!({}));
         }
-        page.events.clear();
+        page.ask("Page.setLifecycleEventsEnabled", json!({"enabled": true}));
         let url = format!("file://{}", file.display());
-        let answer = page.ask("Page.navigate", json!({ "url": url }));
-        assert!(answer.get("errorText").is_none(), "{answer}");
-        while !page
-            .events
-            .iter()
-            .any(|event| event["method"] == "Page.loadEventFired")
-        {
+        let begun = page.ask("Page.navigate", json!({ "url": url }));
+        assert!(begun.get("errorText").is_none(), "{begun}");
+        // The page that a browser begins with is loaded too, whenever it likes.
+        let is_loaded = |event: &Value| {
+            let told = &event["params"];
+            event["method"] == "Page.lifecycleEvent"
+                && told["name"] == "load"
+                && told["loaderId"] == begun["loaderId"]
+        };
+        while !page.events.iter().any(is_loaded) {
             let event = page.read();
             page.events.push(event);
         }
@@ -154,11 +157,13 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        // All its processes end with the first.
-        let mut child = self
-            .child
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Asked to, the browser leaves nothing behind that still writes to its profile.
+        let closing = self.to.write_all(b"{\"id\": 0, \"method\": \"Browser.close\"}\0");
+        if closing.is_ok() {
+            let mut rest = Vec::new();
+            let _ = self.from.read_to_end(&mut rest);
+        }
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = child.kill();
         let _ = child.wait();
     }

@@ -147,7 +147,6 @@ async fn fit_leaves_a_page_with_the_figures_of_its_report() {
     assert_eq!(
         sections,
         [
-            "alerts",
             "curves",
             "candidates",
             "failures",
