@@ -100,8 +100,8 @@ pub(super) async fn show() -> anyhow::Result<()> {
     .to_vec();
     let mut curves = Vec::new();
     for seed in SEEDS {
-        let trained = learn(algorithm()?, seed, None).await?.output;
-        let shuffled = learn(algorithm()?.shuffle_rewards(true), seed, None)
+        let trained = learn(algorithm()?.test_samples(16), seed, None).await?.output;
+        let shuffled = learn(algorithm()?.test_samples(16).shuffle_rewards(true), seed, None)
             .await?
             .output;
         let (Some(before), Some(after), Some(flat)) = (&trained.before, &trained.after, &shuffled.after)

@@ -83,7 +83,7 @@ impl Options {
 
 /// The exercises of a run.
 fn exercises(seed: u64) -> Split {
-    Subject::Sorting.split(seed, 4_000, 80)
+    Subject::Sorting.split(seed, 4_000, 128)
 }
 
 /// The algorithm, as all runs have it.
@@ -94,7 +94,8 @@ fn algorithm() -> anyhow::Result<Sft<Exercise>> {
         .samples_per_task(4)
         .epochs(8)
         .learning_rate(0.002)
-        .val_samples(2))
+        .val_samples(1)
+        .test_samples(4))
 }
 
 /// One run.

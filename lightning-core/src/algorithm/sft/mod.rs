@@ -28,7 +28,7 @@ use crate::{
     algo,
     ids::{IdSource as _, RandomIds},
     inject::Injectable,
-    lm::TrainOptions,
+    lm::{Optimiser, TrainOptions},
     run::{RunContext, RunError, on_the_disk},
     train_process::{TrainJob, TrainProgram, Trained, digest_of_weights},
     types::{Dataset, NamedResources, Resource, RolloutMode, Task},
@@ -145,11 +145,16 @@ pub async fn sft<T: Task>(
     );
     let program = program.unwrap_or_default();
     program.check()?;
-    let mut options = TrainOptions::default();
-    options.epochs = epochs as u64;
-    options.rows = batch;
-    options.row_tokens = row_tokens;
-    options.optimiser.learning_rate = learning_rate;
+    let options = TrainOptions {
+        epochs: epochs as u64,
+        rows: batch,
+        row_tokens,
+        optimiser: Optimiser {
+            learning_rate,
+            ..Optimiser::default()
+        },
+        ..TrainOptions::default()
+    };
     let tuning = Tuning {
         collector: Collector {
             resource: match resource {
