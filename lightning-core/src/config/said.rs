@@ -75,15 +75,14 @@ pub(super) struct AlertRules {
 impl AlertRules {
     pub(super) fn alerts(&self) -> Alerts {
         let mut alerts = Alerts::default();
-        let shares: [(Option<f64>, fn(Alerts, f64) -> Alerts); 3] = [
-            (self.failures, Alerts::failures),
-            (self.missing_rewards, Alerts::missing_rewards),
-            (self.time_outs, Alerts::time_outs),
-        ];
-        for (share, set) in shares {
-            if let Some(share) = share {
-                alerts = set(alerts, share);
-            }
+        if let Some(share) = self.failures {
+            alerts = alerts.failures(share);
+        }
+        if let Some(share) = self.missing_rewards {
+            alerts = alerts.missing_rewards(share);
+        }
+        if let Some(share) = self.time_outs {
+            alerts = alerts.time_outs(share);
         }
         // The schema has them positive; what is too long for the type is as good as never.
         let time = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);

@@ -27,6 +27,7 @@ pub(super) enum Order {
 }
 
 /// Where the server stands.
+#[expect(clippy::large_enum_variant, reason = "there is one of it for a server")]
 enum Phase {
     Ready(Process, Instant),
     /// It died and is started again then.

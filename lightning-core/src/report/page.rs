@@ -65,9 +65,9 @@ fn write(page: &mut String, report: &RunReport) -> fmt::Result {
         RunState::GoingOn => ("going-on", "going on"),
         RunState::BrokenOff => ("broken-off", "broken off"),
     };
-    write!(
+    writeln!(
         page,
-        "<h1>{} <span class=\"state {class}\">{state}</span></h1><p>{} trains {}{}{}</p>\n",
+        "<h1>{} <span class=\"state {class}\">{state}</span></h1><p>{} trains {}{}{}</p>",
         Said(&record.run_id),
         Said(&record.algorithm),
         Said(&record.agent),
@@ -324,9 +324,9 @@ fn output(page: &mut String, report: &RunReport) -> fmt::Result {
     let text = format!("{value:#}");
     let shown = cut(&text, OUTPUT);
     let more = if shown.len() < text.len() { "…" } else { "" };
-    write!(
+    writeln!(
         page,
-        "<section id=\"output\"><h2>{title}</h2><details><summary>JSON</summary><pre>{}{more}</pre></details></section>\n",
+        "<section id=\"output\"><h2>{title}</h2><details><summary>JSON</summary><pre>{}{more}</pre></details></section>",
         Escaped(shown)
     )
 }
