@@ -95,7 +95,12 @@ impl Collector {
     }
 
     /// Has each task tried so many times. Each time is an evaluation of its own, with a seed of its own.
-    pub(super) async fn draw<T: Task>(&self, tasks: &[&T], draw: Draw<'_>) -> Result<Drawn, Halt> {
+    pub(super) async fn draw<T: Task>(
+        &self,
+        tasks: &[&T],
+        found: &FineTuned,
+        draw: Draw<'_>,
+    ) -> Result<Drawn, Halt> {
         let began = Instant::now();
         let total = tasks.len() * draw.samples;
         let progress = Arc::new(self.run.progress(draw.label, Some(total as u64)));
@@ -104,7 +109,7 @@ impl Collector {
             let seed: u32 = stream(self.run.seed(), draw.name, &[sample]).random::<u32>() >> 1;
             self.run
                 .evaluator()
-                .resources(self.sampling(seed))
+                .resources(self.sampling(found, seed))
                 .tasks(tasks.iter().copied())
                 .mode(draw.mode)
                 .named(format!("{}, sample {sample}", draw.name))
@@ -143,8 +148,8 @@ impl Collector {
     }
 
     /// The resources, with the parameters of one sample in the model's.
-    fn sampling(&self, seed: u32) -> NamedResources {
-        let mut resources = self.resources.clone();
+    fn sampling(&self, found: &FineTuned, seed: u32) -> NamedResources {
+        let mut resources = self.with_checkpoint(found);
         if let Some(mut resource) = resources.resource(&self.resource).cloned() {
             let parameters = match &mut resource {
                 Resource::Llm(llm) => Some(&mut llm.sampling_parameters),

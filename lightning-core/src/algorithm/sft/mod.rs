@@ -331,6 +331,7 @@ impl<T: Task> Tuning<T> {
             progress.advance(1);
         }
         found.after = self.measure("at the end", found, test_samples).await?;
+        self.publish(found).await?;
         let step = found.iterations.len() as u64;
         if let Some(after) = &found.after {
             if let Some(last) = found.iterations.last_mut()
@@ -349,7 +350,7 @@ impl<T: Task> Tuning<T> {
 
     /// Collects, chooses and trains. The model is a newer one afterwards, unless there was nothing to train on.
     async fn iterate(&self, number: usize, found: &mut FineTuned) -> Result<Iteration, Halt> {
-        let collected = self.collect(number).await?;
+        let collected = self.collect(number, found).await?;
         let log = |name: &str, value: f64| self.run.log_metric(name, number as u64, value);
         log("reward", collected.reward);
         log("train_pass_at_1", collected.passes.pass_at_1);
@@ -382,7 +383,7 @@ impl<T: Task> Tuning<T> {
         })
     }
 
-    async fn collect(&self, number: usize) -> Result<Collected, Halt> {
+    async fn collect(&self, number: usize, found: &FineTuned) -> Result<Collected, Halt> {
         let name = format!("iteration {number}");
         let make = async {
             let mut order: Vec<usize> = (0..self.train.len()).collect();
@@ -395,7 +396,7 @@ impl<T: Task> Tuning<T> {
                 mode: RolloutMode::Train,
                 samples: self.samples_per_task,
             };
-            let drawn = self.collector.draw(&tasks, draw).await?;
+            let drawn = self.collector.draw(&tasks, found, draw).await?;
             let chosen = drawn.choose(
                 self.keep,
                 self.collector.min_reward,
@@ -463,6 +464,11 @@ impl<T: Task> Tuning<T> {
             let model = found.model.display();
             Halt::Failed(error.context(format!("the model in {model} cannot be served")))
         })?;
+        self.publish(found).await
+    }
+
+    /// Makes the newest model the latest version of the resources.
+    async fn publish(&self, found: &FineTuned) -> Result<(), Halt> {
         let resources = self.collector.with_checkpoint(found);
         let published = self.run.store().add_resources(resources).await;
         published.map(drop).map_err(|error| Halt::Failed(error.into()))
@@ -487,7 +493,7 @@ impl<T: Task> Tuning<T> {
                 mode: RolloutMode::Val,
                 samples,
             };
-            let drawn = self.collector.draw(&tasks, draw).await?;
+            let drawn = self.collector.draw(&tasks, found, draw).await?;
             Ok::<_, Halt>(drawn.summary(self.collector.min_reward)?.passes)
         };
         self.run.memo(name.clone(), make).await.map(Some)
