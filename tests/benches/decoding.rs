@@ -18,6 +18,9 @@ const PROMPT: usize = 32;
 const WRITTEN: usize = 64;
 const ROUNDS: usize = 7;
 
+/// Answers all requests, in one way.
+type Way<'a> = dyn Fn() -> Vec<Vec<u32>> + 'a;
+
 fn main() {
     let config = ModelConfig::small(ByteTokenizer::VOCABULARY, 128, 4, 4).context(256);
     println!(
@@ -33,7 +36,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
-    let ways: [(&str, Box<dyn Fn() -> Vec<Vec<u32>>>); 4] = [
+    let ways: [(&str, Box<Way<'_>>); 4] = [
         (
             "naive",
             Box::new(|| (0..REQUESTS).map(|number| naive(&model, number)).collect()),

@@ -24,7 +24,7 @@ use std::{
 use axum::{
     Json, Router,
     extract::{Path, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
     routing::{get, post},
@@ -135,23 +135,27 @@ struct Figures {
     nanoseconds: AtomicU64,
 }
 
+/// Whether the caller is let in, and the id of the request.
+fn known(headers: &HeaderMap) -> (bool, String) {
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
+    let is_local = text(header::HOST)
+        .is_none_or(|host| host.eq_ignore_ascii_case("localhost") || host.parse::<SocketAddr>().is_ok());
+    let id = text(HeaderName::from_static("x-request-id"));
+    let id = id.map_or_else(|| format!("{:016x}", rand::random::<u64>()), str::to_owned);
+    (is_local && text(header::ORIGIN).is_none(), id)
+}
+
 /// What stands around each handler of ours.
 async fn around(State(figures): State<Arc<Figures>>, request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let text = |name| {
-        let value: Option<&HeaderValue> = request.headers().get(name);
-        value.and_then(|value| value.to_str().ok())
-    };
-    let local = text(header::HOST).is_none_or(|host| {
-        host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::SocketAddr>().is_ok()
-    });
-    if !local || text(header::ORIGIN).is_some() {
+    let (is_let_in, id) = known(request.headers());
+    if !is_let_in {
         return StatusCode::FORBIDDEN.into_response();
     }
-    let id = match text(HeaderName::from_static("x-request-id")) {
-        Some(id) => id.to_owned(),
-        None => format!("{:016x}", rand::random::<u64>()),
-    };
     let method = request.method().clone();
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut answer = answered.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response());

@@ -428,7 +428,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     match tokio::time::timeout(Duration::from_secs(300), counting).await {
         Ok(counted) => counted??,
         Err(_) => {
-            wrong.say("what is not recorded was not settled within 300 s of the store's return".to_owned())
+            wrong.say("what is not recorded was not settled within 300 s of the store's return".to_owned());
         }
     }
     proxy.stop().await?;

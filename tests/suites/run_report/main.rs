@@ -31,8 +31,8 @@ pub fn json_of(folder: &Path, name: &str) -> Value {
 /// Fails on every third task, has no reward for every fifth.
 #[rollout]
 async fn agent(task: &usize, prompt_template: &PromptTemplate) -> anyhow::Result<()> {
-    anyhow::ensure!(task % 3 != 0, "no network for {HOSTILE}");
-    if task % 5 != 0 {
+    anyhow::ensure!(!task.is_multiple_of(3), "no network for {HOSTILE}");
+    if !task.is_multiple_of(5) {
         emit_reward(1.0 / (prompt_template.template.len() + task) as f64)?;
     }
     Ok(())

@@ -156,7 +156,7 @@ mod tests {
             2
         );
         let into = folder.path().join("replay/selected.jsonl");
-        let mut selected = async |iteration| {
+        let selected = async |iteration| {
             let count = replay.select(iteration, &into).await.unwrap();
             let text = fs::read_to_string(&into).unwrap();
             let samples = text
