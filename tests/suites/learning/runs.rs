@@ -114,14 +114,14 @@ async fn a_stop_condition_ends_it_with_the_last_model() {
 }
 
 /// The error of a run with this proxy and program.
-async fn error(proxy: impl FnOnce(&World) -> ReverseProxy, program: TrainProgram) -> String {
+async fn error(proxy: impl FnOnce(&World) -> ReverseProxy, program: TrainProgram, limit: f64) -> String {
     let scratch = Scratch::fast();
     let model = scratch.path("model");
     ignorant_model(&model);
     let mut world = World::start(&model).await;
     world.proxy = proxy(&world);
     let trainer = world
-        .trainer(tiny(&model).train_time_limit(0.2))
+        .trainer(tiny(&model).train_time_limit(limit))
         .extension(program)
         .build()
         .unwrap();
@@ -136,17 +136,17 @@ async fn error(proxy: impl FnOnce(&World) -> ReverseProxy, program: TrainProgram
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_set_up_wrongly_is_said() {
     let own = |world: &World| world.proxy.clone();
-    let said = error(own, TrainProgram::command("sh", ["-c", "exec sleep 1000"])).await;
+    let said = error(own, TrainProgram::command("sh", ["-c", "exec sleep 1000"]), 0.2).await;
     assert!(said.contains("did not end within 0.2 s"), "{said}");
-    let said = error(own, TrainProgram::command("sh", ["-c", "exit 3"])).await;
+    let said = error(own, TrainProgram::command("sh", ["-c", "exit 3"]), 60.0).await;
     assert!(said.contains("exit status: 3"), "{said}");
-    let said = error(own, TrainProgram::this()).await;
+    let said = error(own, TrainProgram::this(), 60.0).await;
     assert!(said.contains("train_process()"), "{said}");
     let tokenless = |world: &World| {
         let known = world.proxy.models().remove(0);
         let model = ProxyModel::new("tiny", &known.backends[0].base_url);
         ReverseProxy::builder().model(model).build().unwrap()
     };
-    let said = error(tokenless, trains()).await;
+    let said = error(tokenless, trains(), 60.0).await;
     assert!(said.contains("token ids"), "{said}");
 }

@@ -239,6 +239,8 @@ impl CallTicket {
             }
         } else {
             state.drop_call(&self.whose);
+            // Nothing else may be there to wake who marks it.
+            self.shared.work.notify_one();
         }
     }
 }
@@ -364,7 +366,7 @@ impl Shared {
         Some(settled)
     }
 
-    /// The calls that waited the longest; `None` at the end.
+    /// The calls that waited the longest, or none of them if there is only a loss to be marked; `None` at the end.
     async fn next_batch(&self) -> Option<Vec<Waiting>> {
         let mut gathering = None;
         let mut is_over = false;
@@ -383,7 +385,8 @@ impl Shared {
                 }
                 state.queued_bytes = state.queued_bytes.saturating_sub(bytes);
                 state.hurried &= !state.queue.is_empty();
-                if !batch.is_empty() {
+                let only_losses = state.queue.is_empty() && !state.lossy.is_empty();
+                if !batch.is_empty() || only_losses {
                     return Some(batch);
                 }
                 if state.closing {
@@ -457,9 +460,9 @@ async fn record(shared: &Shared, writer: &Writer) {
             .iter()
             .map(|waiting| (waiting.whose.clone(), waiting.bytes))
             .unzip();
-        let calls = batch.into_iter().map(|waiting| waiting.call).collect();
-        let refused = writer.store_calls(calls).await;
-        {
+        if !batch.is_empty() {
+            let calls = batch.into_iter().map(|waiting| waiting.call).collect();
+            let refused = writer.store_calls(calls).await;
             let mut state = shared.lock();
             state.calls = state.calls.saturating_sub(whose.len());
             state.bytes = state.bytes.saturating_sub(bytes.iter().sum());
@@ -469,12 +472,15 @@ async fn record(shared: &Shared, writer: &Writer) {
                 state.done(whose);
             }
         }
-        // The store is there: the moment to say what it missed.
-        loop {
+        // The store is there: the moment to say what it missed. What is lost meanwhile is said after the next batch, so that the
+        // queue is emptied even if it is too small for what comes in.
+        let mut unmarked = shared.lock().lossy.len();
+        while unmarked > 0 {
             let losses = shared.take_losses();
             if losses.is_empty() {
                 break;
             }
+            unmarked = unmarked.saturating_sub(losses.len());
             let marked: Vec<Whose> = losses.iter().map(|(whose, _)| whose.clone()).collect();
             writer.store_losses(losses).await;
             let mut state = shared.lock();
